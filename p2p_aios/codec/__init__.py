@@ -1,0 +1,1 @@
+"""Canonical bytes: deterministic CBOR, typed schemas, JSON views, content identifiers."""

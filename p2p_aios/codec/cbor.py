@@ -1,0 +1,63 @@
+"""Deterministic CBOR (RFC 8949 §4.2.1) as AIOS uses it.
+
+The subset: integers of up to 64 bits, byte strings, text, arrays, booleans and null. No floats,
+maps or tags, so there is exactly one encoding of a value, and `decode` accepts no other.
+"""
+
+from typing import Any, Final
+
+import cbor2
+
+from p2p_aios.errors import Invalid
+
+MESSAGE_BYTES_MAX: Final = 1 << 20
+"""Largest structure decoded without an explicit limit."""
+DEPTH_MAX: Final = 16
+"""Deepest nesting of arrays."""
+
+
+def encode(value: Any) -> bytes:
+    """The one canonical encoding of `value` (lists, tuples, int, bytes, str, bool, None)."""
+    return cbor2.dumps(value, canonical=True)
+
+
+def decode(data: bytes, bytes_max: int = MESSAGE_BYTES_MAX) -> Any:
+    """The value whose canonical encoding is exactly `data`.
+
+    Raises Invalid: `too_large`, `cbor_malformed` (not CBOR, or outside the subset), or
+    `cbor_not_canonical` (another encoding of an acceptable value, or trailing bytes).
+    """
+    value = decode_lenient(data, bytes_max)
+    _check_subset(value)
+    require_canonical(data, encode(value))
+    return value
+
+
+def decode_lenient(data: bytes, bytes_max: int = MESSAGE_BYTES_MAX) -> Any:
+    """CBOR without the canonical check: for callers that re-encode through a schema themselves."""
+    if len(data) > bytes_max:
+        raise Invalid("too_large", f"{len(data)} bytes where at most {bytes_max} are accepted")
+    try:
+        return cbor2.loads(
+            data, max_depth=DEPTH_MAX, allow_indefinite=False, allow_duplicate_keys=False
+        )
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise Invalid("cbor_malformed", f"not CBOR: {error}") from None
+
+
+def require_canonical(data: bytes, canonical: bytes) -> None:
+    """Raise Invalid(`cbor_not_canonical`) where `data` is not the canonical encoding."""
+    if data != canonical:
+        raise Invalid("cbor_not_canonical", "bytes differ from the canonical encoding of the value")
+
+
+def _check_subset(value: Any) -> None:
+    kind = type(value)
+    if kind is list:
+        for item in value:
+            _check_subset(item)
+    elif kind is int:
+        if not -(2**64) <= value < 2**64:
+            raise Invalid("cbor_malformed", "integer beyond 64 bits")
+    elif kind not in (bytes, str, bool, type(None)):
+        raise Invalid("cbor_malformed", f"{kind.__name__} is outside the accepted subset")

@@ -1,0 +1,1 @@
+"""Hashes, secp256k1 keys and addresses, keystores, Merkle lists."""

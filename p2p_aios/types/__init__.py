@@ -1,0 +1,1 @@
+"""What travels and what is stored: genesis, transactions, blocks, votes, receipts, events."""
