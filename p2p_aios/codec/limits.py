@@ -1,4 +1,4 @@
-"""Bounds written into type annotations: `Annotated[bytes, Size(0, 64)]`, `Annotated[int, Range(1, 9)]`."""
+"""Bounds in annotations: `Annotated[bytes, Size(0, 64)]`, `Annotated[int, Range(1, 9)]`."""
 
 from dataclasses import dataclass
 

@@ -154,6 +154,6 @@ class AttestRound:
 def update_commitment(
     chain_id: Hash, task: TaskId, round: Round, worker: Address, base: Cid, update: Cid, salt: Hash
 ) -> Hash:
-    """H(chain ‖ task ‖ round ‖ address ‖ base root ‖ CID ‖ salt): binding, hiding, not replayable."""
+    """H(chain ‖ task ‖ round ‖ address ‖ base root ‖ CID ‖ salt): binds, hides, never replays."""
     where = task + round.to_bytes(8, "big") + worker
     return signing_digest("update-commitment", chain_id, where + base + update + salt)
