@@ -1,0 +1,1 @@
+"""The node: one Trio process that ties network, consensus, ledger, storage and RPC together."""

@@ -1,0 +1,152 @@
+"""A node's TOML configuration.
+
+What is here may differ between nodes of one chain; what may not lives in genesis (`params`).
+
+    [node]
+    genesis = "genesis.json"
+    data = "data"
+    validator_key = "validator.pem"     # leave out for a node that only follows
+    peer_key = "peer.pem"
+
+    [network]
+    listen = "/ip4/127.0.0.1/tcp/9645"
+    peers = ["/ip4/127.0.0.1/tcp/9646/p2p/16Uiu2HAm…"]
+
+    [rpc]
+    listen = "127.0.0.1:8645"
+
+    [compute]                           # leave out for a node without a Ray cluster
+    ray_address = "127.0.0.2:6379"
+    ray_token_file = "ray.token"
+    node_ip = "127.0.0.2"
+
+Paths are relative to the file. Unknown keys are errors.
+"""
+
+import tomllib
+import typing
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from p2p_aios.errors import Invalid
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSection:
+    genesis: Path
+    """Genesis in JSON; its hash is the chain id."""
+    data: Path
+    """Folder for chain, journal and blobs; created at need."""
+    peer_key: Path
+    """Keystore of the identity on the peer-to-peer network."""
+    validator_key: Path | None = None
+    """Keystore of the key that votes and attests."""
+    passphrase_file: Path | None = None
+    """First line unlocks the keystores; without it they must be unencrypted."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSection:
+    listen: str
+    """Multiaddr to listen on."""
+    peers: tuple[str, ...] = ()
+    """Multiaddrs to dial and keep dialing."""
+
+
+@dataclass(frozen=True, slots=True)
+class RpcSection:
+    listen: str = "127.0.0.1:8645"
+    """host:port of JSON-RPC and WebSocket."""
+    token: str | None = None
+    """Bearer token asked for by methods that change something."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeSection:
+    ray_address: str
+    """host:port of the operator's Ray head."""
+    ray_token_file: Path
+    """Ray's cluster token; who holds it may run code on the whole cluster."""
+    node_ip: str
+    """This machine's address within the Ray cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSection:
+    keep_blocks: int = 7200
+    """Blocks of state history kept; 0 keeps everything (archive)."""
+    blob_quota_bytes: int = 8 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class LogSection:
+    level: str = "INFO"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    node: NodeSection
+    network: NetworkSection
+    rpc: RpcSection = field(default_factory=RpcSection)
+    compute: ComputeSection | None = None
+    store: StoreSection = field(default_factory=StoreSection)
+    log: LogSection = field(default_factory=LogSection)
+
+
+def load_config(path: Path) -> NodeConfig:
+    """Read and check a configuration file.
+
+    Raises Invalid: `config_missing`, `config_malformed`, `config_unknown_key`, `config_missing_key`.
+    """
+    try:
+        document = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise Invalid(
+            "config_missing", f"{path} does not exist; `aios node init` writes one"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Invalid("config_malformed", f"{path}: {error}") from None
+    return _section(NodeConfig, document, path.parent.resolve(), "")
+
+
+def _section(kind: type[S], table: Any, folder: Path, place: str) -> S:
+    if not isinstance(table, dict):
+        raise Invalid("config_malformed", f"{place.rstrip('.')} must be a table")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(table) - set(hints))
+    if unknown:
+        raise Invalid(
+            "config_unknown_key",
+            f"unknown {place}{unknown[0]}; known here: {', '.join(sorted(hints))}",
+        )
+    required = {f.name for f in fields(kind) if _is_required(f)}  # type: ignore[arg-type]
+    missing = sorted(required - set(table))
+    if missing:
+        raise Invalid("config_missing_key", f"{place}{missing[0]} is missing")
+    values = {
+        name: _value(hints[name], value, folder, f"{place}{name}") for name, value in table.items()
+    }
+    return kind(**values)
+
+
+def _is_required(entry: Any) -> bool:
+    return entry.default is MISSING and entry.default_factory is MISSING
+
+
+def _value(hint: Any, value: Any, folder: Path, place: str) -> Any:
+    options = [option for option in typing.get_args(hint) or (hint,) if option is not type(None)]
+    kind = options[0]
+    if hint == tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise Invalid("config_malformed", f"{place} must be a list of strings")
+        return tuple(value)
+    if kind is Path and isinstance(value, str):
+        return folder / value
+    if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__"):
+        return _section(kind, value, folder, f"{place}.")
+    if type(value) is not kind:
+        raise Invalid("config_malformed", f"{place} must be of type {kind.__name__}")
+    return value
