@@ -99,7 +99,8 @@ class NodeConfig:
 def load_config(path: Path) -> NodeConfig:
     """Read and check a configuration file.
 
-    Raises Invalid: `config_missing`, `config_malformed`, `config_unknown_key`, `config_missing_key`.
+    Raises Invalid: `config_missing`, `config_malformed`, `config_unknown_key`,
+    `config_missing_key`.
     """
     try:
         document = tomllib.loads(path.read_text())
