@@ -1,0 +1,1 @@
+"""The decentralized computing network: models, exact aggregation and evaluation, work on Ray."""

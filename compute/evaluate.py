@@ -1,0 +1,61 @@
+"""Exact evaluation: a fixed-point forward pass and an integer loss (DESIGN §9, "Evaluate").
+
+Per layer: z = ⌊W x / 2^24⌋ + b, saturated at int32; then max(0, z) or the integer σ. The loss of
+a row is softmax cross-entropy, max z + ln Σ e^(z_j - max z) - z_label, in integers as well. Rows
+never meet, so batch size, BLAS, threads and machine make no difference: honest scores are *equal*.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from compute import exact
+from compute.models.layout import check_spec, split_layers
+from compute.quantize import Float64s, Int32s, Int64s
+from compute.shard import Shard
+from p2p_aios.types.learning import Activation, ModelSpec, Score
+
+BATCH_CELLS_MAX: Final = 1 << 20
+"""Most activations held at once; bounds memory, changes no result."""
+
+
+def evaluate(spec: ModelSpec, parameters: Int32s, shard: Shard) -> Score:
+    """Score of a model on every row of a shard.
+
+    parameters: int32 with 24 fractional bits, shape (count_parameters(spec),). Raises Invalid as
+    `check_spec` does.
+    """
+    check_spec(spec)
+    layers = [(exact.limbs_of(w), b) for w, b in split_layers(spec, parameters)]
+    rows = len(shard.labels)
+    step = max(1, BATCH_CELLS_MAX // max(spec.layers))
+    loss = correct = 0
+    for start in range(0, rows, step):
+        batch = slice(start, start + step)
+        z = _forward(spec.activation, layers, shard.features[batch])
+        labels = shard.labels[batch]
+        loss += int(cross_entropy(z, labels).sum())
+        correct += int((z.argmax(axis=1) == labels).sum())
+    return Score(loss, correct, rows)
+
+
+def cross_entropy(z: Int32s, labels: Int64s) -> Int64s:
+    """-ln softmax(z)[label] per row, 24 fractional bits, at least 0; z: (rows, classes)."""
+    wide = z.astype(np.int64)
+    top = wide.max(axis=1)
+    total = exact.exp_negative(top[:, np.newaxis] - wide).sum(axis=1)
+    chosen = wide[np.arange(len(labels)), labels]
+    result: Int64s = top - chosen + exact.ln(total)
+    return result
+
+
+def _forward(
+    activation: Activation,
+    layers: list[tuple[tuple[Float64s, Float64s], Int32s]],
+    x: Int32s,
+) -> Int32s:
+    for weights, bias in layers[:-1]:
+        z = exact.affine(x, weights, bias)
+        x = exact.relu(z) if activation is Activation.RELU else exact.sigmoid(z)
+    weights, bias = layers[-1]
+    return exact.affine(x, weights, bias)
