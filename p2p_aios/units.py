@@ -4,7 +4,7 @@ Every NewType below carries its range, so that the schema codec (`p2p_aios.codec
 at the boundary. Division names its rounding.
 """
 
-from decimal import Decimal, InvalidOperation
+import re
 from typing import Annotated, Final, NewType
 
 from p2p_aios.codec.limits import Range, Size
@@ -40,6 +40,7 @@ AIOS: Final = 10**8
 """Units in one AIOS."""
 FIXED_ONE: Final = 10**9
 """1.0 as a Fixed."""
+_DECIMAL: Final = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,8}))?")
 ZERO_HASH: Final = Hash(bytes(32))
 
 
@@ -55,17 +56,16 @@ def format_amount(amount: Amount) -> str:
 
 
 def parse_amount(text: str) -> Amount:
-    """Amount from decimal AIOS, e.g. `12.5`.
+    """Amount from decimal AIOS, e.g. `12.5` or `1_000`.
 
     Raises Invalid(`amount_malformed`) for anything but a number in range with at most 8 decimals.
     """
-    try:
-        units = Decimal(text.replace("_", "")) * AIOS
-        whole = int(units)
-    except (InvalidOperation, ValueError, OverflowError):
-        raise Invalid("amount_malformed", f"{text!r} is not an amount; write e.g. 12.5") from None
-    if units != whole or not 0 <= whole <= UINT64_MAX:
+    parts = _DECIMAL.fullmatch(text.replace("_", ""))
+    if parts is None:
         raise Invalid(
-            "amount_malformed", f"{text!r} is negative, too large, or has more than 8 decimals"
+            "amount_malformed", f"{text[:40]!r} is not an amount of at most 8 decimals, e.g. 12.5"
         )
-    return Amount(whole)
+    units = int(parts[1]) * AIOS + int((parts[2] or "").ljust(8, "0"))
+    if units > UINT64_MAX:
+        raise Invalid("amount_malformed", f"{text[:40]!r} is more than there can ever be")
+    return Amount(units)

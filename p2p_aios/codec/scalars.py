@@ -7,19 +7,24 @@ from p2p_aios.codec.cid import format_cid, parse_cid
 from p2p_aios.crypto.keys import format_address, parse_address
 from p2p_aios.errors import Invalid
 
+_DIGITS_MAX: Final = 20
+"""Digits of the largest 64-bit integer."""
+
 
 def bytes_from_hex(value: Any) -> bytes:
     """Raises Invalid(`schema_mismatch`)."""
     try:
-        if not isinstance(value, str) or value != value.lower():
+        octets = bytes.fromhex(value)
+        if octets.hex() != value:  # upper case, or white space between the digits
             raise ValueError
-        return bytes.fromhex(value)
-    except ValueError:
+        return octets
+    except (ValueError, TypeError):
         raise Invalid("schema_mismatch", "expected lower-case hex") from None
 
 
 def _integer_from_text(value: Any) -> int:
-    if not isinstance(value, str) or not value.isascii() or not value.isdigit():
+    is_digits = isinstance(value, str) and value.isascii() and value.isdigit()
+    if not is_digits or len(value) > _DIGITS_MAX:
         raise Invalid("schema_mismatch", "expected an amount as a decimal string of units")
     return int(value)
 

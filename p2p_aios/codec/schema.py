@@ -130,7 +130,9 @@ def _same(value: Any) -> Any:
 
 
 def _mismatch(expected: str, value: Any) -> Invalid:
-    found = type(value).__name__ if not isinstance(value, int) else str(value)[:40]
+    # A long integer is named, not printed: Python refuses to write more than 4300 digits.
+    is_short = isinstance(value, int) and value.bit_length() <= 64
+    found = str(value) if is_short else type(value).__name__
     return Invalid("schema_mismatch", f"expected {expected}, found {found}")
 
 
@@ -169,11 +171,19 @@ def _octets(size: Size, alias: str | None) -> Converter:
 
 def _text(size: Size) -> Converter:
     def check(value: Any) -> str:
-        if type(value) is not str or not size.least <= len(value.encode()) <= size.most:
+        if type(value) is not str or not size.least <= _utf8_length(value) <= size.most:
             raise _mismatch(f"text of {size.least}..{size.most} bytes", value)
         return value
 
     return Converter(_same, check, _same, _same)
+
+
+def _utf8_length(text: str) -> int:
+    """Length in UTF-8; -1 for text that has none (JSON can carry half a surrogate pair)."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return -1
 
 
 def _enumeration(kind: type) -> Converter:
@@ -281,6 +291,8 @@ def _union(annotation: Any, variants: Variants | None) -> Converter:
         return _optional(converter(present[0]))
     if set(variants.by_tag.values()) != set(members):
         raise TypeError(f"Variants of {annotation} do not cover its members")
+    if any(field.name == "type" for member in members for field in fields(member)):
+        raise TypeError(f"a field called 'type' would hide which member of {annotation} it is")
     by_tag = {tag: converter(kind) for tag, kind in variants.by_tag.items()}
     tags = {kind: tag for tag, kind in variants.by_tag.items()}
     by_name = {kind.__name__: tag for kind, tag in tags.items()}
@@ -290,19 +302,20 @@ def _union(annotation: Any, variants: Variants | None) -> Converter:
         return [tag, *by_tag[tag].to_plain(value)]
 
     def from_plain(value: Any) -> Any:
-        if type(value) is not list or not value or value[0] not in by_tag:
-            raise _mismatch(f"one of {', '.join(by_name)} as a tagged array", value)
-        if type(value[0]) is not int:
-            raise _mismatch("an integer tag", value[0])
+        if type(value) is not list or not value or type(value[0]) is not int:
+            raise _mismatch("an array that begins with an integer tag", value)
+        if value[0] not in by_tag:
+            raise _mismatch(f"the tag of one of {', '.join(by_name)}", value[0])
         return by_tag[value[0]].from_plain(value[1:])
 
     def to_json(value: Any) -> dict[str, Any]:
         return {"type": type(value).__name__, **by_tag[tags[type(value)]].to_json(value)}
 
     def from_json(value: Any) -> list[Any]:
-        if not isinstance(value, dict) or value.get("type") not in by_name:
+        name = value.get("type") if isinstance(value, dict) else None
+        if not isinstance(name, str) or name not in by_name:
             raise _mismatch(f"an object whose type is one of {', '.join(by_name)}", value)
-        tag = by_name[value["type"]]
+        tag = by_name[name]
         rest = {name: item for name, item in value.items() if name != "type"}
         return [tag, *by_tag[tag].from_json(rest)]
 

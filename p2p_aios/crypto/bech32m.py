@@ -40,7 +40,8 @@ def decode_bech32m(text: str) -> tuple[str, list[int]]:
     lower = text.lower()
     prefix, separator, body = lower.rpartition("1")
     if (
-        text not in (lower, text.upper())
+        not text.isascii()  # else the Kelvin sign would read as a k
+        or text not in (lower, text.upper())
         or len(text) > _TEXT_MAX
         or not separator
         or not prefix

@@ -72,7 +72,7 @@ def parse_address(text: str) -> Address:
 
 def is_signed(public_key: PublicKey, digest: Hash, signature: Signature) -> bool:
     """Whether `signature` is `public_key`'s over `digest`, with low s."""
-    if len(signature) != 64:
+    if len(signature) != 64 or len(public_key) != 33:
         return False
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
     if not (0 < r < ORDER and 0 < s <= _HALF_ORDER):

@@ -7,6 +7,7 @@ different prefixes, so neither can stand for the other.
 import hashlib
 from collections.abc import Sequence
 
+from p2p_aios.errors import invariant
 from p2p_aios.units import Hash
 
 
@@ -38,7 +39,8 @@ def _next_level(level: list[bytes]) -> list[bytes]:
 
 
 def merkle_proof(leaves: Sequence[bytes], index: int) -> tuple[Hash, ...]:
-    """Sibling hashes from the leaf at `index` up to the root."""
+    """Sibling hashes from the leaf at `index`, which must be one of them, up to the root."""
+    invariant(0 <= index < len(leaves), "a proof is of a leaf that is there")
     level = [_leaf(leaf) for leaf in leaves]
     path: list[Hash] = []
     while len(level) > 1:
