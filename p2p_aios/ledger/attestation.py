@@ -1,0 +1,204 @@
+"""A round's panel: every member recomputes, says what it found, and equal findings settle.
+
+The panel is the committee of the epoch in which ATTEST opened. More than 2/3 of its weight on one
+statement settles the round. Each member's first attestation of a round needs no fee, since a
+validator's key need not hold funds; a free attestation that could not count is no part of a block.
+"""
+
+from dataclasses import replace
+
+from p2p_aios.codec.cid import is_cid
+from p2p_aios.errors import Invalid
+from p2p_aios.ledger.accounts import check_fee, check_funds, fee_min, pay_out
+from p2p_aios.ledger.environment import Environment
+from p2p_aios.ledger.records import (
+    Account,
+    Attestation,
+    LearningRound,
+    LearningTask,
+    RoundPhase,
+    RoundSeat,
+)
+from p2p_aios.ledger.rounds import (
+    close_round,
+    find_round,
+    forfeit_bond,
+    put_round,
+    return_bond,
+    void_round,
+)
+from p2p_aios.ledger.state import State
+from p2p_aios.ledger.tables import COMMITTEES, ROUNDS, VALIDATORS, epoch_key, round_key
+from p2p_aios.ledger.tasks import end_round
+from p2p_aios.ledger.workers import count_accepted
+from p2p_aios.params import Params
+from p2p_aios.types.event import AttestationRefused, RoundSettled, RoundVoided
+from p2p_aios.types.learning import AttestRound, Verdict
+from p2p_aios.types.transaction import CheckedTransaction
+from p2p_aios.units import Address, Amount
+
+_CLOSED = (RoundPhase.SETTLED, RoundPhase.VOIDED)
+
+
+def is_fee_waived(state: State, sender: Address, action: AttestRound) -> bool:
+    """Whether this is a panel member's first attestation of a round."""
+    learning_round = state.get(ROUNDS, round_key(action.task, action.round))
+    return (
+        learning_round is not None
+        and sender not in learning_round.heard
+        and sender in _panel_weights(state, learning_round)
+    )
+
+
+def require_payable(
+    state: State, params: Params, transaction: CheckedTransaction, account: Account
+) -> None:
+    """The fee is enough and `account`, the sender's, can pay it.
+
+    Raises Invalid: `fee_too_low`, `funds_insufficient`; for an attestation below the least fee
+    that could not count, the codes of `check_attestation`.
+    """
+    action, fee = transaction.body.action, transaction.body.fee
+    if isinstance(action, AttestRound) and fee < fee_min(params, len(transaction.raw)):
+        check_attestation(state, transaction.sender, action)
+        if is_fee_waived(state, transaction.sender, action):
+            check_funds(account, fee)
+            return
+    check_fee(params, transaction, account)
+
+
+def check_attestation(
+    state: State, sender: Address, action: AttestRound
+) -> tuple[LearningTask, LearningRound]:
+    """Raises Invalid: `unknown_task`, `unknown_round`, `round_not_attesting`, `not_on_panel`,
+    `attestation_malformed`, `cid_malformed`."""
+    task, learning_round = find_round(state, action.task, action.round)
+    is_closed = learning_round.phase in _CLOSED and learning_round.panel is not None
+    if learning_round.phase is not RoundPhase.ATTEST and not is_closed:
+        raise Invalid("round_not_attesting", f"the round is in {learning_round.phase.name}")
+    if sender not in _panel_weights(state, learning_round):
+        raise Invalid("not_on_panel", "the sender has no seat on the panel of this round")
+    if is_closed and sender in learning_round.heard:
+        raise Invalid("round_not_attesting", "the round is closed and has heard the sender")
+    _check_statement(task, learning_round, action)
+    return task, learning_round
+
+
+def attest_round(env: Environment, sender: Address, action: AttestRound) -> None:
+    """Record or replace the sender's attestation; a quorum of equal ones settles the round.
+
+    A first attestation that comes after the round closed is still heard, and judged.
+    Raises Invalid as `check_attestation`.
+    """
+    state = env.state
+    task, learning_round = check_attestation(state, sender, action)
+    heard = learning_round.heard
+    if sender not in heard:
+        heard = (*heard, sender)
+    if learning_round.phase in _CLOSED:
+        put_round(state, replace(learning_round, heard=heard))
+        if learning_round.settled not in (None, action):
+            _refuse(env, sender, action)
+        return
+    others = tuple(a for a in learning_round.attestations if a.validator != sender)
+    attested = replace(
+        learning_round, attestations=(*others, Attestation(sender, action)), heard=heard
+    )
+    if _is_quorum(state, attested, action):
+        _settle(env, task, attested, action)
+    else:
+        put_round(state, attested)
+
+
+def close_attest(env: Environment, task: LearningTask, learning_round: LearningRound) -> None:
+    """The deadline passed without a quorum: nobody is judged, all bonds go back."""
+    void_round(env, task, learning_round, "no_quorum")
+
+
+def _check_statement(
+    task: LearningTask, learning_round: LearningRound, statement: AttestRound
+) -> None:
+    if len(statement.verdicts) != len(learning_round.revealed):
+        raise Invalid("attestation_malformed", "one verdict per revealed update is needed")
+    if not is_cid(statement.aggregate):
+        raise Invalid("cid_malformed", "the aggregate is not a raw or dag-cbor sha2-256 CIDv1")
+    accepted = statement.verdicts.count(Verdict.ACCEPTED)
+    if accepted < task.spec.updates_min and statement.aggregate != learning_round.base:
+        raise Invalid("attestation_malformed", "too few accepted: the aggregate is the base")
+
+
+def _panel_weights(state: State, learning_round: LearningRound) -> dict[Address, int]:
+    """Weight by validator; empty before ATTEST and once the committee is forgotten."""
+    if learning_round.panel is None:
+        return {}
+    committee = state.get(COMMITTEES, epoch_key(learning_round.panel))
+    return {member.address: member.weight for member in committee.members} if committee else {}
+
+
+def _is_quorum(state: State, learning_round: LearningRound, statement: AttestRound) -> bool:
+    weights = _panel_weights(state, learning_round)
+    agreeing = sum(
+        weights[a.validator] for a in learning_round.attestations if a.statement == statement
+    )
+    return 3 * agreeing > 2 * sum(weights.values())
+
+
+def _settle(
+    env: Environment, task: LearningTask, learning_round: LearningRound, statement: AttestRound
+) -> None:
+    """Judge updates and attesters, pay, and go on to the next round."""
+    for attestation in learning_round.attestations:
+        if attestation.statement != statement:
+            _refuse(env, attestation.validator, attestation.statement)
+    accepted = []
+    for seat, verdict in zip(learning_round.revealed, statement.verdicts, strict=True):
+        if verdict is Verdict.ACCEPTED:
+            accepted.append(seat.worker)
+            learning_round = return_bond(env.state, task, learning_round, seat.worker)
+        else:
+            code = f"update_{verdict.name.lower()}"
+            learning_round = forfeit_bond(env, task, learning_round, seat.worker, code)
+    judged = replace(
+        learning_round, seats=_with_verdicts(learning_round, statement), settled=statement
+    )
+    if len(accepted) < task.spec.updates_min:
+        env.events.append(RoundVoided(task.id, task.round, "too_few_updates"))
+        close_round(env, replace(judged, phase=RoundPhase.VOIDED))
+        end_round(env, task, task.model)
+    else:
+        paid_task = _pay(env, task, tuple(accepted), statement)
+        close_round(env, replace(judged, phase=RoundPhase.SETTLED))
+        end_round(env, paid_task, statement.aggregate)
+
+
+def _pay(
+    env: Environment, task: LearningTask, accepted: tuple[Address, ...], statement: AttestRound
+) -> LearningTask:
+    """⌊budget / rounds / K⌋ to each of the K accepted; the rest stays in the task's escrow."""
+    share = task.spec.budget // task.spec.rounds // len(accepted)
+    for worker in accepted:
+        pay_out(env.state, "escrow", worker, share)
+    count_accepted(env.state, accepted)
+    settled = RoundSettled(
+        task.id, task.round, statement.aggregate, statement.score, Amount(share), accepted
+    )
+    env.events.append(settled)
+    return replace(task, escrow=Amount(task.escrow - share * len(accepted)))
+
+
+def _refuse(env: Environment, validator: Address, statement: AttestRound) -> None:
+    """An attestation other than the settled one counts against the validator."""
+    record = env.state.require(VALIDATORS, validator)
+    wrong = replace(record, wrong_attestations=record.wrong_attestations + 1)
+    env.state.put(VALIDATORS, validator, wrong)
+    env.events.append(
+        AttestationRefused(statement.task, statement.round, validator, "attestation_wrong")
+    )
+
+
+def _with_verdicts(learning_round: LearningRound, statement: AttestRound) -> tuple[RoundSeat, ...]:
+    verdicts = iter(statement.verdicts)
+    return tuple(
+        seat if seat.update is None else replace(seat, verdict=next(verdicts))
+        for seat in learning_round.seats
+    )
