@@ -110,7 +110,7 @@ class CheckedTransaction:
 
 def sign_transaction(key: KeyPair, body: TransactionBody) -> CheckedTransaction:
     """Sign `body`, whose sender must be `key`'s."""
-    digest = _digest(body)
+    digest = transaction_id(body)
     raw = schema.encode(Transaction(body, key.sign_digest(digest)))
     return CheckedTransaction(raw, digest, key.address, body)
 
@@ -130,7 +130,7 @@ def check_transaction(raw: bytes, chain_id: Hash) -> CheckedTransaction:
         )
     if is_high_s(transaction.signature):
         raise Invalid("signature_high_s", "use the low s of the two equivalent signatures")
-    digest = _digest(body)
+    digest = transaction_id(body)
     if not is_signed(body.sender, digest, transaction.signature):
         raise Invalid("signature_invalid", "not a signature by the sender over this transaction")
     return CheckedTransaction(raw, digest, address_of(body.sender), body)
@@ -141,5 +141,6 @@ def raw_digest(raw: bytes) -> Hash:
     return sha256(raw)
 
 
-def _digest(body: TransactionBody) -> Hash:
+def transaction_id(body: TransactionBody) -> Hash:
+    """The digest the sender signs; names the transaction whatever its signature."""
     return signing_digest("transaction", body.chain_id, schema.encode(body))

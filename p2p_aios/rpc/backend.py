@@ -1,0 +1,104 @@
+"""The port between the RPC and the node behind it.
+
+Reads answer from finalized state. Methods raise `Invalid` or `Unavailable`, whose codes reach the
+client unchanged; None means that there is no such thing.
+"""
+
+from typing import Protocol
+
+from p2p_aios.types.block import FinalizedBlock
+from p2p_aios.types.committee import Committee
+from p2p_aios.types.compute import JobId
+from p2p_aios.types.genesis import Genesis
+from p2p_aios.types.learning import TaskId
+from p2p_aios.types.receipt import BlockOutcome
+from p2p_aios.types.views import (
+    AccountView,
+    JobView,
+    NodeStatus,
+    PeerView,
+    RoundView,
+    SupplyView,
+    TaskView,
+    TransactionStatus,
+    ValidatorView,
+    WorkerView,
+)
+from p2p_aios.units import Address, Cid, Epoch, Hash, Height
+
+
+class Backend(Protocol):
+    """What the RPC asks of a node. Called from many tasks at once."""
+
+    @property
+    def chain_id(self) -> Hash: ...
+
+    async def status(self) -> NodeStatus: ...
+
+    async def peers(self) -> tuple[PeerView, ...]: ...
+
+    async def genesis(self) -> Genesis: ...
+
+    async def block_at(self, height: Height) -> FinalizedBlock | None:
+        """The finalized block at `height`; there is none at 0."""
+        ...
+
+    async def height_of(self, block: Hash) -> Height | None:
+        """Of a finalized block."""
+        ...
+
+    async def outcome_at(self, height: Height) -> BlockOutcome | None: ...
+
+    async def submit(self, raw: bytes) -> Hash:
+        """Admit a transaction to the mempool and spread it; returns its id.
+
+        Raises Invalid with the admission's code; Unavailable(`mempool_full`, `node_syncing`).
+        Submitting what already waits, or is final, returns the id again.
+        """
+        ...
+
+    async def transaction(self, id: Hash) -> TransactionStatus | None: ...
+
+    async def account(self, address: Address) -> AccountView:
+        """An account nobody has used has balance 0 and nonce 0."""
+        ...
+
+    async def validators(self) -> tuple[ValidatorView, ...]: ...
+
+    async def committee(self, epoch: Epoch | None) -> Committee | None:
+        """Of the current epoch where none is named."""
+        ...
+
+    async def supply(self) -> SupplyView: ...
+
+    async def workers(self) -> tuple[WorkerView, ...]: ...
+
+    async def job(self, id: JobId) -> JobView | None: ...
+
+    async def jobs(self, after: JobId | None, limit: int) -> tuple[JobView, ...]:
+        """In a fixed order, those after `after`."""
+        ...
+
+    async def task(self, id: TaskId) -> TaskView | None: ...
+
+    async def tasks(self, after: TaskId | None, limit: int) -> tuple[TaskView, ...]:
+        """In a fixed order, those after `after`."""
+        ...
+
+    async def round(self, task: TaskId, round: int) -> RoundView | None: ...
+
+    async def rounds(self, task: TaskId, first: int, limit: int) -> tuple[RoundView, ...] | None:
+        """Rounds `first` and on, ascending; None where there is no such task."""
+        ...
+
+    async def put_blob(self, data: bytes) -> Cid:
+        """Keep `data` and tell peers who ask for it; raises Unavailable(`storage_full`)."""
+        ...
+
+    async def get_blob(self, cid: Cid) -> bytes | None:
+        """From this node's own store, or pulled from its peers within their time-out."""
+        ...
+
+    async def has_blob(self, cid: Cid) -> bool:
+        """Whether this node's own store holds it."""
+        ...

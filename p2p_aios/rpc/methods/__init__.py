@@ -1,0 +1,12 @@
+"""Every method of the RPC, by family."""
+
+from typing import Final
+
+from p2p_aios.rpc.methods import blob, chain, compute, learning, node, transaction
+from p2p_aios.rpc.registry import Method
+
+_FAMILIES: Final = (node, chain, transaction, compute, learning, blob)
+
+METHODS: Final[dict[str, Method]] = {
+    method.name: method for family in _FAMILIES for method in family.METHODS
+}
