@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from compute.training import LocalData
+from compute.local_data import LocalData
 
 TEST_ROWS: Final = 360
 SHUFFLE_SEED: Final = 0

@@ -6,12 +6,12 @@ machines may round differently; that is fine, since nobody else has the data to 
 
 import hashlib
 import time
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from compute.local_data import LocalData
 from compute.models import linear, mlp
 from compute.models.layout import Layer, check_spec, join_layers, split_layers
 from compute.quantize import INT32_MAX, Float32s, Int32s, dequantize, quantize
@@ -21,16 +21,6 @@ from p2p_aios.types.learning import ModelKind, ModelSpec, TrainingPlan
 RATE_ONE: Final = 10**9
 """1.0 in the unit of `TrainingPlan.learning_rate`."""
 TRAINING_SECONDS_MAX: Final = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class LocalData:
-    """A contributor's rows; they never leave it."""
-
-    x: Float32s
-    """(rows, columns)."""
-    y: npt.NDArray[np.int64]
-    """(rows,), class numbers from 0."""
 
 
 def training_seed(task: bytes, round: int, worker: bytes) -> bytes:

@@ -5,6 +5,7 @@ from enum import IntEnum
 from typing import Annotated
 
 from p2p_aios.codec.limits import Range, Size
+from p2p_aios.types.learning import ModelSpec, Rule, TrainingPlan
 from p2p_aios.units import Address, Amount, Cid, Hash
 
 JobId = Hash
@@ -82,3 +83,27 @@ class SubmitReceipt:
     """Settle the sender's assignment and be paid."""
 
     receipt: JobReceipt
+
+
+@dataclass(frozen=True, slots=True)
+class TrainArguments:
+    """Arguments of TRAIN; inputs: (base model,), output: an update blob, units: rows seen."""
+
+    model: ModelSpec
+    plan: TrainingPlan
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateArguments:
+    """Arguments of EVALUATE; inputs: (model, shard), output: an encoded Score, units: rows."""
+
+    model: ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateArguments:
+    """Arguments of AGGREGATE; inputs: (base, *updates), output: a model blob, units: updates."""
+
+    model: ModelSpec
+    rule: Rule
+    update_limit: Annotated[int, Range(1, 2**31 - 1)]

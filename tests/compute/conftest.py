@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from compute.local_data import LocalData
 from compute.shard import make_shard, write_shard
-from compute.training import LocalData
 from p2p_aios.codec.cid import cid_of
 from p2p_aios.types.learning import ModelSpec, Rule, SubmitTask, TrainingPlan
 from p2p_aios.units import Amount

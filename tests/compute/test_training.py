@@ -8,10 +8,11 @@ import pytest
 from compute.aggregate import aggregate_mean
 from compute.digits import load_digits_split
 from compute.evaluate import evaluate
+from compute.local_data import LocalData
 from compute.models.initial import initial_parameters
 from compute.partition import dirichlet_split
 from compute.shard import make_shard
-from compute.training import LocalData, train_model, train_update, training_seed
+from compute.training import train_model, train_update, training_seed
 from p2p_aios.errors import Invalid
 from p2p_aios.types.learning import Activation, ModelKind, ModelSpec, TrainingPlan
 

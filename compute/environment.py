@@ -1,0 +1,94 @@
+"""What the processes of a Ray cluster share: environment variables, folders, waiting for a port."""
+
+import hashlib
+import os
+import secrets
+import socket
+import stat
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Final
+
+from p2p_aios.errors import Invalid, Unavailable
+
+NAMESPACE: Final = "aios"
+"""Ray namespace of every driver and actor of ours."""
+AGENT_SOCKET: Final = "AIOS_AGENT_SOCKET"
+"""Environment variable by which a contributor's actor finds its agent."""
+TEMPORARY_FOLDER: Final = "AIOS_RAY_FOLDER"
+"""Environment variable that marks every process of one `ray start`, for finding leftovers."""
+RAY_SETTINGS: Final = {
+    "RAY_AUTH_MODE": "token",
+    # Ray otherwise packs the working folder and starts each worker through uv: 11 s, or never.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+}
+BLAS_SETTINGS: Final = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+"""Several BLAS threads on a loaded machine are many times slower than one."""
+_TOKEN_BYTES: Final = 32
+
+
+def set_environment(variables: MutableMapping[str, str], token_file: Path) -> None:
+    """Settings for a process that imports ray or numpy later, and for its children."""
+    variables.update(RAY_SETTINGS | BLAS_SETTINGS)
+    variables["RAY_AUTH_TOKEN_PATH"] = str(token_file.absolute())
+    variables.pop("RAY_ADDRESS", None)
+    variables.pop("RAY_AUTH_TOKEN", None)
+
+
+def check_token(path: Path) -> None:
+    """Raises Unavailable(`ray_token_missing`)."""
+    if not path.is_file():
+        raise Unavailable(
+            "ray_token_missing",
+            f"there is no cluster token at {path}; copy it from the head (`aios worker head`)",
+        )
+
+
+def ensure_token(path: Path) -> None:
+    """Create a cluster token at `path`, mode 0600, unless one is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(handle, "w") as file:
+        file.write(secrets.token_hex(_TOKEN_BYTES))
+
+
+def short_folder(folder: Path) -> Path:
+    """A private folder for Ray and sockets that belongs to `folder`, created at need.
+
+    Unix sockets have paths of at most 107 bytes and Ray nests its own deep, so it lies in /tmp and
+    is named after `folder`. Raises Invalid(`folder_unsafe`) where somebody else owns it.
+    """
+    name = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:10]
+    short = Path("/tmp") / f"aios-{os.getuid()}-{name}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    found = short.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise Invalid("folder_unsafe", f"{short} is not a private folder of yours: remove it")
+    return short
+
+
+def parse_host_port(address: str) -> tuple[str, int]:
+    """Raises Invalid(`address_malformed`)."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise Invalid("address_malformed", f"{address!r} is not host:port, e.g. 127.0.0.2:6379")
+    return host, int(port)
+
+
+def is_listening(address: str, timeout_s: float = 1.0) -> bool:
+    """Whether somebody accepts TCP connections at host:port."""
+    try:
+        with socket.create_connection(parse_host_port(address), timeout_s):
+            return True
+    except OSError:
+        return False
