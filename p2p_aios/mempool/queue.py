@@ -1,0 +1,93 @@
+"""One account's waiting transactions, and the choice of a block's among all accounts."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import Final
+
+from p2p_aios.mempool.ranking import Rank
+from p2p_aios.types.transaction import CheckedTransaction
+from p2p_aios.units import Address
+
+MISFITS_MAX: Final = 32
+"""After so many transactions that no longer fit, a block counts as full."""
+
+
+@dataclass(slots=True)
+class Entry:
+    transaction: CheckedTransaction
+    rank: Rank
+
+
+@dataclass(slots=True)
+class Queue:
+    """An account's transactions by nonce; gaps are allowed."""
+
+    next_nonce: int
+    """Of the account as last told: transactions below it are included."""
+    entries: dict[int, Entry] = field(default_factory=dict)
+    last_nonce: int = -1
+    """Greatest nonce that waits; -1 for an empty queue."""
+
+    def put(self, nonce: int, entry: Entry) -> None:
+        self.entries[nonce] = entry
+        self.last_nonce = max(self.last_nonce, nonce)
+
+    def take(self, nonce: int) -> CheckedTransaction:
+        entry = self.entries.pop(nonce)
+        if nonce == self.last_nonce:
+            self.last_nonce = max(self.entries, default=-1)
+        return entry.transaction
+
+    def head(self) -> Entry | None:
+        """What can be included next, unless its nonce is missing."""
+        return self.entries.get(self.next_nonce)
+
+    def has_gap(self) -> bool:
+        """Whether a nonce before the last one is missing."""
+        return len(self.entries) <= self.last_nonce - self.next_nonce
+
+    def tail(self) -> Entry | None:
+        return self.entries.get(self.last_nonce)
+
+
+def choose(
+    heads: Iterable[Rank],
+    queues: Mapping[Address, Queue],
+    nonce_of: Callable[[Address], int],
+    bytes_max: int,
+    count_max: int,
+) -> list[CheckedTransaction]:
+    """Merge the accounts' queues, best price first; only those reached are looked at.
+
+    `heads` are the ranks of the queues' heads, best first. Where `nonce_of` is ahead of a queue's
+    own nonce, the transaction at that nonce stands in for the head, at its own price.
+    """
+    chosen: list[CheckedTransaction] = []
+    turns: list[Rank] = []
+    entry_of: dict[Address, Entry] = {}
+    coming, misfits = iter(heads), 0
+    head = next(coming, None)
+    while len(chosen) < count_max and misfits < MISFITS_MAX:
+        if head is not None and (not turns or head < turns[0]):
+            _take_turn(queues[head[2]], nonce_of(head[2]), turns, entry_of)
+            head = next(coming, None)
+            continue
+        if not turns:
+            break
+        transaction = entry_of.pop(heappop(turns)[2]).transaction
+        if len(transaction.raw) > bytes_max:
+            misfits += 1
+            continue
+        chosen.append(transaction)
+        bytes_max -= len(transaction.raw)
+        queue = queues[transaction.sender]
+        _take_turn(queue, transaction.body.nonce + 1, turns, entry_of)
+    return chosen
+
+
+def _take_turn(queue: Queue, nonce: int, turns: list[Rank], entry_of: dict[Address, Entry]) -> None:
+    entry = queue.entries.get(nonce)
+    if entry is not None:
+        heappush(turns, entry.rank)
+        entry_of[entry.transaction.sender] = entry
