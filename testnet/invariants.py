@@ -1,9 +1,10 @@
-"""What must hold of a testnet at any time. Each check returns what is wrong; nothing when all is well.
+"""What must hold of a testnet at any time. Each check returns what is wrong; nothing if all is well.
 
-Pure: `testnet.inspect` fetches what is compared here.
+Pure: `testnet.inspection` fetches what is compared here.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 from p2p_aios.types.genesis import Genesis
@@ -72,8 +73,6 @@ def check_intervals(timestamps_ms: Sequence[int], least_ms: int) -> Differences:
     """Consecutive blocks' timestamps lie at least `least_ms` apart (DESIGN §6, "Pacing")."""
     return tuple(
         f"block {index} only {later - earlier} ms after its parent"
-        for index, (earlier, later) in enumerate(
-            zip(timestamps_ms, timestamps_ms[1:], strict=False)
-        )
+        for index, (earlier, later) in enumerate(pairwise(timestamps_ms))
         if later - earlier < least_ms
     )

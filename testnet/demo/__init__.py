@@ -1,1 +1,1 @@
-"""`aios testnet demo`: a real network trains a real model, and its claims are checked at the end."""
+"""`aios testnet demo`: a real network trains a real model, and its claims are checked."""
