@@ -1,0 +1,311 @@
+"""One LMDB environment: named tables, whole write transactions, short-lived readers.
+
+LMDB is a memory-mapped B+ tree with one writer and any number of readers that never wait for it.
+Rules kept here so that nobody else needs to know them:
+
+- a write transaction begins and ends inside one call of `write`;
+- the map grows on demand, between transactions and when no reader is open, because growing
+  invalidates every open transaction;
+- readers are short-lived: an open one keeps the pages it sees from being reused;
+- one process owns a folder, by a lock that dies with it;
+- a damaged or foreign file is refused before LMDB walks into it: a truncated one would kill the
+  process with SIGBUS.
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+import lmdb
+from lmdb.verify import VerifyError
+from lmdb.verify import verify as verify_pages
+
+from p2p_aios.codec import cbor
+from p2p_aios.errors import Corrupt, Invalid, Unavailable, invariant
+
+MAP_BYTES_FIRST: Final = 1 << 30
+"""Map of a new environment; address space, not disk."""
+MAP_BYTES_MAX: Final = 1 << 42
+READERS_MAX: Final = 126
+GROW_WAIT_S_MAX: Final = 30.0
+"""How long a writer waits for readers to finish before the map may grow."""
+KEY_BYTES_MAX: Final = 511
+"""LMDB's longest key."""
+_ABOUT: Final = b"about"
+"""Table of the format record."""
+_FORMAT: Final = b"format"
+
+T = TypeVar("T")
+Pair = tuple[bytes, bytes]
+
+
+class Environment:
+    """A folder with one LMDB environment in it, owned by this process."""
+
+    def __init__(self, folder: Path, env: Any, lock: int) -> None:
+        """For `open_environment` only."""
+        self.folder = folder
+        self._env = env
+        self._lock = lock
+        self._tables: dict[str, Any] = {}
+        self._write_lock = threading.Lock()
+        self._readers = 0
+        self._no_readers = threading.Condition()
+
+    def read(self) -> "Reader":
+        """A consistent view as of now; use it as a context manager and leave soon."""
+        with self._no_readers:
+            self._readers += 1
+        try:
+            return Reader(self._tables, self._env.begin(), self._reader_done)
+        except lmdb.Error as error:
+            self._reader_done()
+            raise _fault(error) from error
+
+    def _reader_done(self) -> None:
+        with self._no_readers:
+            self._readers -= 1
+            if not self._readers:
+                self._no_readers.notify_all()
+
+    def write(self, change: Callable[["Writer"], T]) -> T:
+        """Run `change` in one transaction: all of it is on disk when this returns, or none.
+
+        `change` may run again after the map has grown, so it must do nothing but write. It must
+        not open another transaction, and its caller must hold no reader.
+        Raises Unavailable(`store_full`, `store_busy`, `store_failed`), Corrupt(`store_damaged`).
+        """
+        with self._write_lock:
+            while True:
+                try:
+                    with self._env.begin(write=True) as txn:
+                        return change(Writer(self._tables, txn, _nothing))
+                except lmdb.MapFullError:
+                    self._grow()
+                except lmdb.Error as error:
+                    raise _fault(error) from error
+
+    def _grow(self) -> None:
+        size = self._env.info()["map_size"] * 2
+        if size > MAP_BYTES_MAX:
+            raise Unavailable("store_full", f"{self.folder} has reached {MAP_BYTES_MAX} bytes")
+        with self._no_readers:
+            if not self._no_readers.wait_for(lambda: not self._readers, GROW_WAIT_S_MAX):
+                raise Unavailable("store_busy", "readers are open, so the map cannot grow")
+            self._env.set_mapsize(size)
+
+    def sync(self) -> None:
+        """Flush to disk; needed only where the environment was opened with sync=False."""
+        self._env.sync(True)
+
+    def map_bytes(self) -> int:
+        return int(self._env.info()["map_size"])
+
+    def close(self) -> None:
+        """Release files and lock; no reader or writer may be active."""
+        if self._lock >= 0:
+            self._env.close()
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def prepare(self, kind: str, version: int, tables: Sequence[str]) -> None:
+        """Check or write the format record, then open the tables. For `open_environment` only."""
+        record = cbor.encode((kind, version))
+        is_new = self._env.stat()["entries"] == 0
+        with self._env.begin(write=True) as txn:
+            about = self._env.open_db(_ABOUT, txn=txn, create=is_new)
+            if is_new:
+                txn.put(_FORMAT, record, db=about)
+            found = txn.get(_FORMAT, db=about)
+            if found != record:
+                raise Corrupt(
+                    "store_foreign",
+                    f"{self.folder} holds {_describe(found)}, not {kind} version {version}",
+                )
+            for table in tables:
+                self._tables[table] = self._env.open_db(table.encode(), txn=txn)
+
+
+class Reader:
+    """A read transaction."""
+
+    __slots__ = ("_done", "_tables", "_txn")
+
+    def __init__(self, tables: dict[str, Any], txn: Any, done: Callable[[], None]) -> None:
+        """For `Environment` only."""
+        self._tables = tables
+        self._txn = txn
+        self._done = done
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._txn.get(key, None, self._tables[table])
+        except lmdb.Error as error:
+            raise _fault(error) from error
+        return value
+
+    def items(self, table: str, first: bytes = b"", prefix: bytes = b"") -> Iterator[Pair]:
+        """Ascending from key `first`, or from `prefix`, for as long as keys begin with `prefix`.
+
+        Read it while the transaction is open; a writer must not change the table meanwhile.
+        """
+        with self._txn.cursor(self._tables[table]) as cursor:
+            start = max(first, prefix)
+            found = cursor.set_range(start) if start else cursor.first()
+            if not found:
+                return
+            for key, value in cursor.iternext():
+                if not key.startswith(prefix):
+                    return
+                yield key, value
+
+    def last(self, table: str) -> Pair | None:
+        """The pair with the greatest key."""
+        with self._txn.cursor(self._tables[table]) as cursor:
+            return cursor.item() if cursor.last() else None
+
+    def count(self, table: str) -> int:
+        return int(self._txn.stat(self._tables[table])["entries"])
+
+    def close(self) -> None:
+        """End the transaction; may be repeated."""
+        if self._txn is not None:
+            self._txn.abort()
+            self._txn = None
+            self._done()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Writer(Reader):
+    """A write transaction, for the time of `Environment.write`'s call."""
+
+    __slots__ = ()
+
+    def put(self, table: str, key: bytes, value: bytes) -> None:
+        invariant(0 < len(key) <= KEY_BYTES_MAX, f"a key has 1 to {KEY_BYTES_MAX} bytes")
+        self._txn.put(key, value, db=self._tables[table])
+
+    def delete(self, table: str, key: bytes) -> bool:
+        """Whether there was something to delete."""
+        return bool(self._txn.delete(key, db=self._tables[table]))
+
+    def put_ascending(self, table: str, pairs: Iterable[Pair]) -> None:
+        """Put pairs whose keys ascend; where they lie past the table's last, pages fill up."""
+        pairs = list(pairs)
+        if not pairs:
+            return
+        last = self.last(table)
+        appends = last is None or last[0] < pairs[0][0]
+        with self._txn.cursor(self._tables[table]) as cursor:
+            consumed, _ = cursor.putmulti(pairs, append=appends)
+        invariant(consumed == len(pairs), "every pair is put")
+
+
+def open_environment(
+    folder: Path,
+    kind: str,
+    version: int,
+    tables: Sequence[str],
+    *,
+    sync: bool = True,
+    map_bytes: int = MAP_BYTES_FIRST,
+) -> Environment:
+    """Open, or create, the environment in `folder`, whose format is `kind` and `version`.
+
+    With sync=False a commit survives the death of the process, but not of the machine.
+    Raises Unavailable(`store_locked`, `store_failed`), Corrupt(`store_foreign`, `store_damaged`).
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = _own(folder)
+    try:
+        env = lmdb.open(
+            os.fspath(folder),
+            map_size=map_bytes,
+            max_dbs=len(tables) + 1,
+            max_readers=READERS_MAX,
+            max_spare_txns=1,
+            sync=sync,
+            mode=0o700,
+        )
+        try:
+            _refuse_truncated(folder, env)
+            environment = Environment(folder, env, lock)
+            environment.prepare(kind, version, tables)
+        except BaseException:
+            env.close()
+            raise
+        return environment
+    except BaseException as error:
+        os.close(lock)
+        if isinstance(error, lmdb.NotFoundError):
+            raise Corrupt("store_foreign", f"{folder} is another program's database") from error
+        if isinstance(error, lmdb.Error):
+            raise _fault(error) from error
+        raise
+
+
+def _own(folder: Path) -> int:
+    """Take the folder's lock, which ends with this process; its file descriptor."""
+    lock = os.open(folder / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise Unavailable("store_locked", f"{folder} is in use by another process") from None
+    return lock
+
+
+def _refuse_truncated(folder: Path, env: Any) -> None:
+    # Pages past the end of the file may be unused, which only a walk over all pages can tell; it
+    # is slow, so it is done only where some are missing.
+    expected = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    if (folder / "data.mdb").stat().st_size >= expected:
+        return
+    try:
+        findings = verify_pages(os.fspath(folder))
+    except VerifyError as error:
+        findings = [str(error)]
+    if findings:
+        raise Corrupt("store_damaged", f"{folder} is damaged: {findings[0]}")
+
+
+def _describe(record: bytes | None) -> str:
+    try:
+        kind, version = cbor.decode(record or b"")
+        return f"{kind} version {version}"
+    except (Invalid, TypeError, ValueError):
+        return "something else"
+
+
+def _nothing() -> None:
+    pass
+
+
+_DAMAGE: Final = (
+    lmdb.BadChecksumError,
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.PanicError,
+    lmdb.VersionMismatchError,
+)
+
+
+def _fault(error: Exception) -> Corrupt | Unavailable:
+    if isinstance(error, _DAMAGE):
+        return Corrupt("store_damaged", f"the database is damaged: {error}")
+    return Unavailable("store_failed", f"the database cannot be used: {error}")

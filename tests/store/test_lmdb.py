@@ -1,0 +1,255 @@
+"""One LMDB environment: transactions, growth, ownership, damage."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import lmdb
+import pytest
+import trio
+
+from p2p_aios.errors import Corrupt, InvariantBroken, Unavailable
+from p2p_aios.store import lmdb as store_lmdb
+from p2p_aios.store.lmdb import Environment, open_environment
+from p2p_aios.store.writer import SerialWriter
+
+PAGE = 4096
+
+
+def open_test(folder: Path, **options) -> Environment:
+    return open_environment(folder, "test", 1, ["left", "right"], sync=False, **options)
+
+
+def put(environment: Environment, table: str, **pairs: bytes) -> None:
+    def change(writer):
+        for key, value in pairs.items():
+            writer.put(table, key.encode(), value)
+
+    environment.write(change)
+
+
+def test_tables_are_apart_and_survive_reopening(tmp_path: Path) -> None:
+    with open_test(tmp_path / "new" / "folder") as environment:
+        put(environment, "left", a=b"1", b=b"2")
+        put(environment, "right", a=b"3")
+    with open_test(tmp_path / "new" / "folder") as environment, environment.read() as reader:
+        assert reader.get("left", b"a") == b"1"
+        assert reader.get("right", b"a") == b"3"
+        assert reader.get("right", b"b") is None
+        assert reader.count("left") == 2
+
+
+def test_a_failing_change_leaves_nothing(tmp_path: Path) -> None:
+    with open_test(tmp_path) as environment:
+
+        def change(writer):
+            writer.put("left", b"a", b"1")
+            raise ValueError("halfway")
+
+        with pytest.raises(ValueError, match="halfway"):
+            environment.write(change)
+        with environment.read() as reader:
+            assert reader.get("left", b"a") is None
+
+
+def test_ranges_prefixes_and_the_last(tmp_path: Path) -> None:
+    with open_test(tmp_path) as environment:
+        put(environment, "left", a1=b"", a2=b"", b1=b"", b2=b"", c=b"")
+        with environment.read() as reader:
+            keys = [key for key, _ in reader.items("left")]
+            assert keys == [b"a1", b"a2", b"b1", b"b2", b"c"]
+            assert [key for key, _ in reader.items("left", prefix=b"b")] == [b"b1", b"b2"]
+            assert [key for key, _ in reader.items("left", first=b"b2")] == [b"b2", b"c"]
+            assert [key for key, _ in reader.items("left", b"a2", b"a")] == [b"a2"]
+            assert list(reader.items("left", prefix=b"d")) == []
+            assert list(reader.items("right")) == []
+            assert reader.last("left") == (b"c", b"")
+            assert reader.last("right") is None
+
+
+def test_a_reader_keeps_its_view(tmp_path: Path) -> None:
+    with open_test(tmp_path) as environment:
+        put(environment, "left", a=b"old")
+        with environment.read() as reader:
+            put(environment, "left", a=b"new")
+            assert reader.get("left", b"a") == b"old"
+        with environment.read() as reader:
+            assert reader.get("left", b"a") == b"new"
+
+
+def test_ascending_pairs(tmp_path: Path) -> None:
+    with open_test(tmp_path) as environment:
+        for first in (100, 200, 0):
+            pairs = [(n.to_bytes(8, "big"), b"") for n in range(first, first + 50)]
+            environment.write(lambda writer, pairs=pairs: writer.put_ascending("left", pairs))
+        environment.write(lambda writer: writer.put_ascending("left", []))
+        with environment.read() as reader:
+            found = [int.from_bytes(key, "big") for key, _ in reader.items("left")]
+        assert found == [*range(50), *range(100, 150), *range(200, 250)]
+
+
+def test_keys_have_bounds(tmp_path: Path) -> None:
+    with open_test(tmp_path) as environment:
+        for key in (b"", bytes(512)):
+            with pytest.raises(InvariantBroken):
+                environment.write(lambda writer, key=key: writer.put("left", key, b""))
+
+
+def test_the_map_grows(tmp_path: Path) -> None:
+    with open_test(tmp_path, map_bytes=64 * PAGE) as environment:
+        runs = []
+
+        def change(writer):
+            runs.append(None)
+            for n in range(500):
+                writer.put("left", n.to_bytes(4, "big"), bytes(4000))
+
+        environment.write(change)
+        assert len(runs) > 2
+        assert environment.map_bytes() > 500 * PAGE
+        with environment.read() as reader:
+            assert reader.count("left") == 500
+
+
+def test_growth_waits_for_readers(tmp_path: Path) -> None:
+    with open_test(tmp_path, map_bytes=64 * PAGE) as environment:
+        put(environment, "left", a=b"1")
+        reader = environment.read()
+        large = {"b": bytes(200 * PAGE)}
+        thread = threading.Thread(target=put, args=(environment, "left"), kwargs=large)
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+        assert reader.get("left", b"a") == b"1"  # not invalidated under the reader's feet
+        reader.close()
+        reader.close()
+        thread.join(10)
+        assert not thread.is_alive()
+        with environment.read() as again:
+            assert again.get("left", b"b") == bytes(200 * PAGE)
+
+
+def test_growth_has_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_test(tmp_path, map_bytes=64 * PAGE) as environment:
+        monkeypatch.setattr(store_lmdb, "GROW_WAIT_S_MAX", 0.05)
+        with environment.read(), pytest.raises(Unavailable, match="store_busy"):
+            put(environment, "left", a=bytes(100 * PAGE))
+        monkeypatch.setattr(store_lmdb, "MAP_BYTES_MAX", 1000 * PAGE)
+        with pytest.raises(Unavailable, match="store_full"):
+            put(environment, "left", a=bytes(2000 * PAGE))
+        put(environment, "left", a=b"still usable")
+
+
+def test_a_folder_has_one_owner(tmp_path: Path) -> None:
+    with open_test(tmp_path), pytest.raises(Unavailable, match="store_locked"):
+        open_test(tmp_path)
+    with open_test(tmp_path):
+        pass
+
+
+def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from p2p_aios.store.lmdb import open_environment\n"
+        "owner = open_environment(Path(sys.argv[1]), 'test', 1, ['left', 'right'])\n"
+        "print('open', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE
+    ) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"open\n"
+            with pytest.raises(Unavailable, match="store_locked"):
+                open_test(tmp_path)
+        finally:
+            child.kill()
+    with open_test(tmp_path):
+        pass
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    with open_test(tmp_path):
+        pass
+    for kind, version in (("other", 1), ("test", 2)):
+        with pytest.raises(Corrupt, match="store_foreign"):
+            open_environment(tmp_path, kind, version, ["left"])
+    with open_test(tmp_path):
+        pass
+
+
+def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    with lmdb.open(str(tmp_path)) as env, env.begin(write=True) as txn:
+        txn.put(b"their", b"data")
+    with pytest.raises(Corrupt, match="store_foreign"):
+        open_test(tmp_path)
+
+
+def test_garbage_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.mdb").write_bytes(os.urandom(16 * PAGE))
+    with pytest.raises(Corrupt, match="store_damaged"):
+        open_test(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [1, 100, PAGE, PAGE + 1, 2 * PAGE, 3 * PAGE, 0.5, -PAGE])
+def test_a_truncated_file_is_refused(tmp_path: Path, kept: float) -> None:
+    """In a process of its own: mapping past the end of a file would end this one."""
+    with open_test(tmp_path) as environment:
+        for n in range(50):
+            put(environment, "left", **{f"key{n}": bytes(2000)})
+    data = tmp_path / "data.mdb"
+    size = data.stat().st_size
+    with data.open("r+b") as file:
+        file.truncate(int(size * kept) if 0 < kept < 1 else int(kept) % size)
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from p2p_aios.errors import Corrupt\n"
+        "from p2p_aios.store.lmdb import open_environment\n"
+        "try:\n"
+        "    with open_environment(Path(sys.argv[1]), 'test', 1, ['left', 'right']) as store:\n"
+        "        with store.read() as reader: list(reader.items('left'))\n"
+        "except Corrupt as error: print(error.code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, b"store_damaged\n"), done.stderr.decode()
+
+
+async def test_writes_from_trio_are_serial() -> None:
+    writer = SerialWriter()
+    running, overlaps, order = [], [], []
+
+    def write(n: int) -> int:
+        overlaps.append(len(running))
+        running.append(n)
+        time.sleep(0.01)
+        running.remove(n)
+        order.append(n)
+        return n * n
+
+    async def run(n: int) -> None:
+        assert await writer.run(write, n) == n * n
+
+    async with trio.open_nursery() as nursery:
+        for n in range(8):
+            nursery.start_soon(run, n)
+    assert overlaps == [0] * 8
+    assert sorted(order) == list(range(8))
+
+
+async def test_a_cancelled_write_is_finished(tmp_path: Path) -> None:
+    with open_test(tmp_path) as environment:
+        writer = SerialWriter()
+
+        def slow(change_writer) -> None:
+            time.sleep(0.1)
+            change_writer.put("left", b"a", b"whole")
+
+        with trio.move_on_after(0.01):
+            await writer.run(environment.write, slow)
+        with environment.read() as reader:
+            assert reader.get("left", b"a") == b"whole"
