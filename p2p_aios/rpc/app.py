@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket
 from p2p_aios.codec import schema
 from p2p_aios.codec.cid import format_cid, parse_cid
 from p2p_aios.codec.limits import Range, Size
-from p2p_aios.errors import AiosError, Invalid, Unavailable
+from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.rpc.dispatch import BATCH_MAX, Dispatcher, write_json
 from p2p_aios.rpc.faults import error_response
 from p2p_aios.rpc.methods import METHODS
@@ -78,7 +78,7 @@ class RpcApp:
                 answer = await self._dispatcher(request.headers).answer(body)
             finally:
                 self._requests.release()
-        except AiosError as fault:
+        except (Invalid, Unavailable) as fault:
             return refuse(fault)
         if answer is None:
             return Response(status_code=204)
@@ -95,7 +95,7 @@ class RpcApp:
                 cid = await self._service.backend.put_blob(data)
             finally:
                 self._transfers.release()
-        except AiosError as fault:
+        except (Invalid, Unavailable) as fault:
             return refuse(fault)
         return Response(write_json(schema.to_json(BlobView(cid, len(data)))), media_type=_JSON)
 
@@ -109,7 +109,7 @@ class RpcApp:
             except BaseException:
                 self._transfers.release()
                 raise
-        except AiosError as fault:
+        except (Invalid, Unavailable) as fault:
             return refuse(fault)
         # A CID names these bytes for ever; and no browser may take them for a page of this node.
         headers = {
@@ -223,7 +223,7 @@ async def read_body(request: Request, bytes_max: int, seconds_max: float) -> byt
     raise Unavailable("body_too_slow", f"the body did not arrive within {seconds_max} s")
 
 
-def refuse(fault: AiosError) -> Response:
+def refuse(fault: Invalid | Unavailable) -> Response:
     """A JSON-RPC error about the message as a whole, under the HTTP status that fits it."""
     status = _STATUS.get(fault.code, 503 if isinstance(fault, Unavailable) else 400)
     # What is left of the request is not read: the connection cannot serve another.

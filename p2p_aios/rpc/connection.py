@@ -33,6 +33,8 @@ WRITE_S_MAX: Final = 10
 """A client that takes no piece for this long is gone."""
 IDLE_S_MAX: Final = 30
 """Between requests, and for the headers of one."""
+LINGER_S_MAX: Final = 1
+"""After our last byte: a socket closed on unread data would take back what we just answered."""
 EVENTS_MAX: Final = 16
 """Pieces of a request body waiting for the application."""
 
@@ -68,7 +70,8 @@ class Applications:
         self._nursery = nursery
 
     def spawn(self, task: Callable[..., Awaitable[None]], *args: Any) -> None:
-        self._nursery.start_soon(task, *args)
+        """Hypercorn's own chores: pings."""
+        self._nursery.start_soon(_run_chore, task, args)
 
     async def spawn_app(
         self, app: Any, _config: Config, scope: Any, send: Callable[[Any], Awaitable[None]]
@@ -95,6 +98,14 @@ class Applications:
         return offer
 
 
+async def _run_chore(chore: Callable[..., Awaitable[None]], arguments: tuple[Any, ...]) -> None:
+    try:
+        await chore(*arguments)
+    except Exception:
+        # Boundary: a ping into a connection that is just closing must not end the node.
+        log.debug("chore failed", exc_info=True)
+
+
 async def _run_application(
     app: ASGIApp,
     scope: Any,
@@ -104,14 +115,21 @@ async def _run_application(
 ) -> None:
     try:
         await app(scope, receive, send)
-    except Corrupt:
-        raise
-    except Exception:
-        # Boundary: a fault while answering one request must not end the node.
+    except Exception as error:
+        # Boundary: a fault while answering one request must not end the node, but a disk that
+        # lies must.
+        if _is_corrupt(error):
+            raise
         log.exception("request path=%s failed", scope.get("path"))
     finally:
         incoming.close()
     await send(None)
+
+
+def _is_corrupt(error: Exception) -> bool:
+    if isinstance(error, ExceptionGroup):
+        return error.subgroup(Corrupt) is not None
+    return isinstance(error, Corrupt)
 
 
 class Connection:
@@ -123,6 +141,7 @@ class Connection:
         self._stream = stream
         self._writing = trio.Lock()
         self._reading = trio.CancelScope()
+        self._is_finished = False
         self._protocol: BoundedProtocol
 
     async def run(self) -> None:
@@ -168,11 +187,15 @@ class Connection:
             if not data:
                 return
             self._reading = trio.CancelScope(deadline=self._reading.deadline)
+            if self._is_finished:
+                continue
             await self._protocol.handle(RawData(data))
             if self._protocol.is_overflowing():
                 return
 
     def _set_idle(self, is_idle: bool) -> None:
+        if self._is_finished:
+            return
         self._reading.deadline = trio.current_time() + IDLE_S_MAX if is_idle else inf
 
     async def _send(self, event: Event) -> None:
@@ -202,6 +225,9 @@ class Connection:
         await self._protocol.handle(Closed())
 
     async def _finish(self) -> None:
-        with suppress(trio.BrokenResourceError, trio.BusyResourceError, trio.ClosedResourceError):
-            await self._stream.send_eof()
-        await self._stream.aclose()
+        """Send no more; `_read` closes once the client has, or the time is up."""
+        self._is_finished = True
+        self._reading.deadline = trio.current_time() + LINGER_S_MAX
+        async with self._writing:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._stream.send_eof()

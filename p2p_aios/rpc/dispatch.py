@@ -86,7 +86,7 @@ class Dispatcher:
     async def _run(self, name: str, params: Any, deadline: float) -> Any:
         method = self.methods.get(name)
         if method is None:
-            raise Invalid("method_unknown", f"no method is called {name[:64]!r}")
+            raise Invalid("unknown_method", f"no method is called {name[:64]!r}")
         if method.changes_state and not self.is_authorized:
             raise Invalid("unauthorized", f"{name} needs the node's bearer token")
         parameters: Any = read_parameters(method.parameters, params)

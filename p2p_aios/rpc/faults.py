@@ -19,7 +19,7 @@ UNAVAILABLE: Final = -32001
 _NUMBERS: Final = {
     "json_malformed": PARSE_ERROR,
     "request_malformed": INVALID_REQUEST,
-    "method_unknown": METHOD_NOT_FOUND,
+    "unknown_method": METHOD_NOT_FOUND,
     "params_invalid": INVALID_PARAMS,
     "internal_error": INTERNAL_ERROR,
 }

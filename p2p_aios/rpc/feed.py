@@ -74,6 +74,11 @@ class Feed:
             seen = Finalized(summarize(finalized.block), list_events(finalized.block, outcome))
             self._followers = [each for each in self._followers if each.offer_nowait(seen)]
 
+    @property
+    def count(self) -> int:
+        """Followers that keep up."""
+        return len(self._followers)
+
     def next_published(self) -> trio.Event:
         """Set when another block is published; take it before looking, so that none is missed."""
         return self._next

@@ -39,7 +39,7 @@ def make_filter(kinds: tuple[str, ...], subject: str | None) -> EventFilter:
     for kind in kinds:
         if kind not in EVENT_KINDS:
             raise Invalid(
-                "event_kind_unknown", f"no event is called {kind}; there are {list(EVENT_KINDS)}"
+                "unknown_event_kind", f"no event is called {kind}; there are {list(EVENT_KINDS)}"
             )
     return EventFilter(frozenset(kinds), None if subject is None else _parse_subject(subject))
 

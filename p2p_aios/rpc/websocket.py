@@ -164,7 +164,7 @@ def _read_topic(asked: Subscribe) -> EventFilter | None:
             return None
         case "events":
             return make_filter(asked.kinds, asked.subject)
-    raise Invalid("topic_unknown", f"no topic {asked.topic!r}; there are blocks and events")
+    raise Invalid("unknown_topic", f"no topic {asked.topic!r}; there are blocks and events")
 
 
 def _select(finalized: Finalized, wanted: EventFilter | None) -> Iterator[object]:

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 from p2p_aios.codec.limits import Range, Size
 from p2p_aios.types.block import BLOCK_TRANSACTIONS_MAX, Header
 from p2p_aios.types.committee import PeerIdBytes
-from p2p_aios.types.compute import JobId, JobReceipt, Kinds, SubmitJob
+from p2p_aios.types.compute import JobId, JobKind, JobReceipt, SubmitJob
 from p2p_aios.types.event import Code, Event
 from p2p_aios.types.learning import Round, Score, SubmitTask, TaskId, Verdict
 from p2p_aios.types.receipt import BlockOutcome, Receipt
@@ -194,7 +194,8 @@ class WorkerView:
     capacity: Count
     held: Count
     """Jobs it holds now."""
-    kinds: Kinds
+    kinds: Annotated[tuple[JobKind, ...], Size(0, 8)]
+    """None once retired."""
     is_retired: bool
 
 

@@ -96,7 +96,7 @@ async def get_committee(service: Service, asked: GetCommittee) -> Committee:
     """Who votes in an epoch, and with what weight."""
     committee = await service.backend.committee(asked.epoch)
     if committee is None:
-        raise Invalid("committee_unknown", f"no committee of epoch {asked.epoch} is known")
+        raise Invalid("unknown_committee", f"no committee of epoch {asked.epoch} is known")
     return committee
 
 
@@ -115,14 +115,14 @@ async def _height(service: Service, asked: GetBlock) -> Height:
         return (await service.backend.status()).height
     height = await service.backend.height_of(asked.hash)
     if height is None:
-        raise Invalid("block_unknown", f"no finalized block has hash {asked.hash.hex()}")
+        raise Invalid("unknown_block", f"no finalized block has hash {asked.hash.hex()}")
     return height
 
 
 async def _block(service: Service, height: Height) -> FinalizedBlock:
     finalized = await service.backend.block_at(height)
     if finalized is None:
-        raise Invalid("block_unknown", f"no finalized block at height {height}")
+        raise Invalid("unknown_block", f"no finalized block at height {height}")
     return finalized
 
 

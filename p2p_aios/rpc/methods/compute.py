@@ -40,7 +40,7 @@ async def get_job(service: Service, asked: GetJob) -> JobView:
     """A job, who holds it and what came of it."""
     job = await service.backend.job(asked.id)
     if job is None:
-        raise Invalid("job_unknown", f"no job {asked.id.hex()} in finalized state")
+        raise Invalid("unknown_job", f"no job {asked.id.hex()} in finalized state")
     return job
 
 

@@ -64,7 +64,7 @@ async def get_round(service: Service, asked: GetRound) -> RoundView:
     """One round: seats, updates, verdicts, aggregate and score."""
     found = await service.backend.round(asked.task, asked.round)
     if found is None:
-        raise Invalid("round_unknown", f"task {asked.task.hex()} has no round {asked.round} yet")
+        raise Invalid("unknown_round", f"task {asked.task.hex()} has no round {asked.round} yet")
     return found
 
 
@@ -78,7 +78,7 @@ async def list_rounds(service: Service, asked: ListRounds) -> tuple[RoundView, .
 
 
 def _unknown(id: TaskId) -> Invalid:
-    return Invalid("task_unknown", f"no learning task {id.hex()} in finalized state")
+    return Invalid("unknown_task", f"no learning task {id.hex()} in finalized state")
 
 
 METHODS: Final = (submit_task, get_task, list_tasks, get_round, list_rounds)

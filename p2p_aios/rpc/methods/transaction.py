@@ -75,7 +75,7 @@ async def _is_final(service: Service, id: Hash) -> bool:
 
 def _unknown(id: Hash) -> Invalid:
     return Invalid(
-        "transaction_unknown", f"{id.hex()} neither waits here nor is final; it may have expired"
+        "unknown_transaction", f"{id.hex()} neither waits here nor is final; it may have expired"
     )
 
 

@@ -1,0 +1,7 @@
+"""Programs talk to a node through this: typed calls, subscriptions, signed transactions."""
+
+from p2p_aios.sdk.client import Client
+from p2p_aios.sdk.sender import Sender, sign_action
+from p2p_aios.sdk.subscription import Notifications
+
+__all__ = ["Client", "Notifications", "Sender", "sign_action"]
