@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -279,21 +279,26 @@ class Rotten(MemoryBackend):
         raise Corrupt("trie_corrupt", "a node is gone")
 
 
-async def test_corrupt_disk_stops_the_server() -> None:
-    with pytest.raises(ExceptionGroup) as caught:
+async def ask_over_http(served: Served) -> None:
+    answer = await served.post(GOOD)
+    assert answer.status_code == 500
+    await trio.sleep(10)
+
+
+async def ask_over_websocket(served: Served) -> None:
+    async with open_websocket_url(f"ws://127.0.0.1:{served.port}/ws") as socket:
+        await socket.send_message(GOOD)
+        await trio.sleep(10)
+
+
+@pytest.mark.parametrize("ask", [ask_over_http, ask_over_websocket])
+async def test_corrupt_disk_stops_the_server(ask: Callable[[Served], Awaitable[None]]) -> None:
+    async def run() -> None:
         async with serving(backend=Rotten()) as served:
-            await served.call("supply.get")
-    assert caught.value.subgroup(Corrupt)
+            await ask(served)
 
-
-async def test_corrupt_disk_seen_over_websocket_stops_the_server() -> None:
     with pytest.raises(ExceptionGroup) as caught:
-        async with (
-            serving(backend=Rotten()) as served,
-            open_websocket_url(f"ws://127.0.0.1:{served.port}/ws") as socket,
-        ):
-            await socket.send_message(GOOD)
-            await socket.get_message()
+        await run()
     assert caught.value.subgroup(Corrupt)
 
 
