@@ -236,9 +236,8 @@ def _prune(writer: Writer, through: int) -> None:
         lists.append((key, ids))
         nodes += len(ids) // ID_BYTES
     for key, ids in lists:
-        for at in range(0, len(ids), ID_BYTES):
-            found = writer.delete(NODES, ids[at : at + ID_BYTES])
-            invariant(found, "a stale node is still there")
+        stale = [ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES)]
+        invariant(writer.delete_each(NODES, stale) == len(stale), "a stale node is still there")
         height = int.from_bytes(key, "big")
         if height:
             writer.delete(ROOTS, height_key(height - 1))

@@ -203,6 +203,11 @@ class Writer(Reader):
         """Whether there was something to delete."""
         return bool(self._txn.delete(key, db=self._tables[table]))
 
+    def delete_each(self, table: str, keys: Iterable[bytes]) -> int:
+        """How many of the keys there were to delete."""
+        handle, delete = self._tables[table], self._txn.delete
+        return sum([delete(key, b"", handle) for key in keys])
+
     def put_ascending(self, table: str, pairs: Iterable[Pair]) -> None:
         """Put pairs whose keys ascend; where they lie past the table's last, pages fill up."""
         pairs = list(pairs)

@@ -24,7 +24,7 @@ from p2p_aios.trie.nodes import (
     Leaf,
     Node,
     Read,
-    load,
+    load_id,
     nibbles_of,
     open_node,
 )
@@ -91,6 +91,11 @@ class _Update:
         stored = self.load(reference)
         if self.codec.is_branch(stored):
             return self.branch(reference, stored, entries, low, high, depth)
+        key, value = entries[low]
+        if high == low + 1 and value is not None:
+            encoded = self.codec.revalue(stored, key[depth:], value)
+            if encoded is not None:
+                return self.replace(reference, stored, encoded)
         node = open_node(self.codec, stored)
         if isinstance(node, Leaf):
             return self.leaf(reference, node, entries, low, high, depth)
@@ -153,16 +158,18 @@ class _Update:
         slot, last = present[0]
         return self.join(bytes((slot,)), last)
 
+    def replace(self, reference: bytes, stored: bytes, encoded: bytes) -> bytes:
+        """A leaf whose value alone may change; a leaf is stored as it is encoded."""
+        if encoded == stored:
+            return reference
+        self.drop(reference)
+        return self.put(encoded, b"")
+
     def leaf(
         self, reference: bytes, node: Leaf, entries: Entries, low: int, high: int, depth: int
     ) -> bytes | None:
-        key, value = entries[low]
-        if high == low + 1 and key[depth:] == node.path:
-            if value == node.value:
-                return reference
-            self.drop(reference)
-            return None if value is None else self.write(Leaf(node.path, value))
-        old_key = key[:depth] + node.path
+        """A leaf that is deleted, joined by others, or left alone."""
+        old_key = entries[low][0][:depth] + node.path
         merged = _living(entries, low, high)
         if all(entries[index][0] != old_key for index in range(low, high)):
             merged.append((old_key, node.value))
@@ -262,7 +269,8 @@ class _Update:
     def load(self, reference: bytes) -> bytes:
         if len(reference) < HASH_BYTES:
             return reference
-        return self.nodes.get(reference[-ID_BYTES:]) or load(self.read, reference)
+        node_id = reference[-ID_BYTES:]
+        return self.nodes.get(node_id) or load_id(self.read, node_id)
 
 
 def _living(entries: Entries, low: int, high: int) -> list[tuple[bytes, bytes]]:

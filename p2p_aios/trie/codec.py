@@ -42,6 +42,7 @@ VALUE_BYTES_MAX: Final = 1 << 20
 NODE_BYTES_MAX: Final = VALUE_BYTES_MAX + 4096
 
 _LEAF, _EXTENSION, _BRANCH, _ROOT = range(4)
+_LEAF_HEAD: Final = bytes((0x83, _LEAF))
 # A branch's encoding begins: array head, kind, head of the bitmap, bitmap (2), head of the links.
 _BITMAP_AT: Final = 3
 _LINKS_AT: Final = 5
@@ -105,12 +106,14 @@ class NodeCodec:
         return cbor.encode(parts), b"".join([child[-ID_BYTES:] for child in children])
 
     def decode(self, encoded: bytes, ids: bytes) -> Node:
-        """Raises Invalid: `node_malformed`, or what `cbor.decode_lenient` raises."""
+        """Raises Invalid: `node_malformed`, `node_not_canonical`, `cbor_malformed`, `too_large`."""
         parts = cbor.decode_lenient(encoded, NODE_BYTES_MAX)
         if type(parts) is not list or len(parts) not in (3, 4) or type(parts[0]) is not int:
             raise _malformed("it is not an array of 3 or 4")
         if not all(type(part) is bytes for part in parts[1:]):
             raise _malformed("a part is not a byte string")
+        if cbor.encode(parts) != encoded:
+            raise Invalid("node_not_canonical", "a trie node's bytes are not its one encoding")
         kind, first, second = parts[:3]
         if kind == _BRANCH:
             return self._branch(first, second, parts[3] if len(parts) == 4 else None, ids)
@@ -186,6 +189,12 @@ class NodeCodec:
             link = sha256(cbor.encode(None)) + bytes(SUM_BYTES * self.sums)
         return sha256(cbor.encode((_ROOT, link))) if self.sums else Hash(link)
 
+    def revalue(self, stored: bytes, path: bytes, value: bytes) -> bytes | None:
+        """Raises Invalid(`value_too_large`)."""
+        _check_size(value)
+        head = _LEAF_HEAD + cbor.encode(pack_path(path, True))
+        return head + cbor.encode(value) if stored.startswith(head) else None
+
     def is_branch(self, stored: bytes) -> bool:
         return stored[1] == _BRANCH
 
@@ -250,6 +259,6 @@ EMPTY_PASH_ROOT: Final = PASH_CODEC.root_hash(None)
 """sha256 of the root form of an empty trie whose totals are zero."""
 
 
-def state_path(key: bytes) -> Hash:
+def state_path(key: bytes) -> bytes:
     """Where a key lies in a trie: sha256(key), so that paths spread evenly and have one length."""
     return sha256(key)

@@ -24,9 +24,6 @@ HASH_BYTES: Final = 32
 ID_BYTES: Final = 8
 PATH_BYTES_MAX: Final = 128
 """Longest key; bounds recursion and proofs. The tries of AIOS use sha256 paths of 32 bytes."""
-ZERO_IDS: Final = bytes(SLOTS * ID_BYTES)
-"""Ids for nodes that come from a proof and have none."""
-
 Read = Callable[[bytes], bytes | None]
 """The store: append id to stored node."""
 
@@ -71,7 +68,10 @@ class Codec(Protocol):
         """Encoding, which is hashed, and the ids of the children not inline, in slot order."""
 
     def decode(self, encoded: bytes, ids: bytes) -> Node:
-        """Inverse of `encode`; surplus ids are ignored. Raises Invalid(`node_malformed`)."""
+        """Inverse of `encode`, refusing with Invalid all that `encode` would not have written.
+
+        Surplus ids are ignored, and where they run out children are links.
+        """
 
     def split(self, stored: bytes) -> tuple[bytes, bytes]:
         """Encoding and ids of a stored node."""
@@ -84,6 +84,9 @@ class Codec(Protocol):
 
     def totals(self, link: bytes | None) -> tuple[int, ...]:
         """The sums in a link."""
+
+    def revalue(self, stored: bytes, path: bytes, value: bytes) -> bytes | None:
+        """Encoding of this leaf with another value; None unless it is a leaf of just this path."""
 
     def is_branch(self, stored: bytes) -> bool: ...
 
@@ -110,11 +113,14 @@ def is_inline(reference: bytes) -> bool:
 
 def load(read: Read, reference: bytes) -> bytes:
     """Stored form of the node; raises Corrupt(`trie_node_missing`)."""
-    if len(reference) < HASH_BYTES:
-        return reference
-    stored = read(reference[-ID_BYTES:])
+    return reference if len(reference) < HASH_BYTES else load_id(read, reference[-ID_BYTES:])
+
+
+def load_id(read: Read, node_id: bytes) -> bytes:
+    """Stored form of the node; raises Corrupt(`trie_node_missing`)."""
+    stored = read(node_id)
     if stored is None:
-        raise Corrupt("trie_node_missing", f"no trie node {reference[-ID_BYTES:].hex()}")
+        raise Corrupt("trie_node_missing", f"no trie node {node_id.hex()}")
     return stored
 
 

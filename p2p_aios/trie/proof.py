@@ -14,13 +14,11 @@ from p2p_aios.errors import Invalid
 from p2p_aios.trie.lookup import descend, follow
 from p2p_aios.trie.nodes import (
     PATH_BYTES_MAX,
-    ZERO_IDS,
     Branch,
     Codec,
     Node,
     Read,
     is_inline,
-    link_of,
     load,
     nibbles_of,
 )
@@ -65,8 +63,8 @@ def check_proof(codec: Codec, root: Hash, path: bytes, proof: Sequence[bytes]) -
 
     Raises Invalid: `proof_too_long`, `path_too_long`, `proof_root_mismatch` (the first node is not
     the root), `proof_link_mismatch` (a node is not what its parent names), `proof_incomplete`,
-    `proof_has_extra`, `node_malformed` or `node_not_canonical`, and with sums `leaf_unweighed` and
-    `sum_overflow`.
+    `proof_has_extra`, what the codec refuses of a node (`node_malformed`, `node_not_canonical`),
+    and with sums `leaf_unweighed` and `sum_overflow`.
     """
     if len(proof) > PROOF_NODES_MAX:
         raise Invalid("proof_too_long", f"a proof has at most {PROOF_NODES_MAX} nodes")
@@ -89,11 +87,10 @@ def _trace(codec: Codec, key: bytes, proof: Sequence[bytes]) -> tuple[bytes | No
     """Value at `key`, and how many nodes of the proof led there."""
     encoded, depth, used = proof[0], 0, 1
     while True:
-        node = _open_canonical(codec, encoded)
-        reference, depth, value = follow(node, key, depth)
-        if reference is None:
+        # Without ids, children come as links.
+        link, depth, value = follow(_open(codec, encoded), key, depth)
+        if link is None:
             return value, used
-        link = link_of(reference)
         if is_inline(link):
             encoded = link
             continue
@@ -104,12 +101,10 @@ def _trace(codec: Codec, key: bytes, proof: Sequence[bytes]) -> tuple[bytes | No
             raise Invalid("proof_link_mismatch", f"node {used - 1} is not what its parent names")
 
 
-def _open_canonical(codec: Codec, encoded: bytes) -> Node:
-    node = codec.decode(encoded, ZERO_IDS)
+def _open(codec: Codec, encoded: bytes) -> Node:
+    node = codec.decode(encoded, b"")
     if isinstance(node, Branch):
-        ways = sum(child is not None for child in node.children)
-        if ways + (node.value is not None) < 2:
+        ways = len(node.children) - node.children.count(None) + (node.value is not None)
+        if ways < 2:
             raise Invalid("node_malformed", "a branch leads at least two ways")
-    if codec.encode(node)[0] != encoded:
-        raise Invalid("node_not_canonical", "a node's bytes are not its canonical encoding")
     return node

@@ -94,6 +94,11 @@ class EthereumCodec:
     def totals(self, _link):
         return ()
 
+    def revalue(self, stored, path, value):
+        node = self.decode(*self.split(stored))
+        is_it = isinstance(node, Leaf) and node.path == path
+        return self.encode(Leaf(path, value))[0] if is_it else None
+
     def is_branch(self, stored):
         return isinstance(self.decode(*self.split(stored)), Branch)
 
