@@ -43,6 +43,11 @@ class BeaconChain:
         return Hash(_iterate(self.checkpoints[index // STRIDE], index % STRIDE))
 
 
+def beacon_seed(validator_secret: bytes) -> bytes:
+    """What the first chain of a validator grows from: its key alone restores it."""
+    return hashlib.sha256(b"aios/beacon/v1" + validator_secret).digest()
+
+
 def beacon_chain(secret_seed: bytes, length: int) -> BeaconChain:
     """The chain of `length` reveals that grows from `secret_seed`.
 

@@ -41,7 +41,7 @@ def turn_committees(env: Environment) -> None:
     state.put(COMMITTEES, epoch_key(epoch + 2), decided)
     stale = epoch - kept_epochs(env.context.params)
     if stale >= 0:
-        state.delete(COMMITTEES, epoch_key(stale))
+        state.put(COMMITTEES, epoch_key(stale), None)
 
 
 def kept_epochs(params: Params) -> int:

@@ -15,7 +15,7 @@ class StateReader(Protocol):
 
 
 class _Absent:
-    """Marks a key this overlay has not written, where None means deleted."""
+    """Marks a key whose record this overlay does not know, where None means there is none."""
 
 
 _ABSENT: Final = _Absent()
@@ -24,26 +24,23 @@ _ABSENT: Final = _Absent()
 class State:
     """Reads through to `reader`, keeps writes; each record is decoded and encoded once."""
 
-    __slots__ = ("_read", "_reader", "_undo", "_written")
+    __slots__ = ("_before", "_reader", "_records", "_undo", "_written")
 
     def __init__(self, reader: StateReader) -> None:
         self._reader = reader
-        self._read: dict[bytes, Any] = {}
-        self._written: dict[bytes, Any] = {}
+        self._before: dict[bytes, bytes | None] = {}
+        self._records: dict[bytes, Any] = {}
+        self._written: dict[bytes, None] = {}
         self._undo: list[tuple[bytes, Any]] = []
 
     def get(self, table: Table[Record], key: bytes = b"") -> Record | None:
         """The record at `key`, or None. Raises Corrupt(`state_corrupt`)."""
         full = table.prefix + key
-        written = self._written.get(full, _ABSENT)
-        if written is not _ABSENT:
-            return written  # type: ignore[no-any-return]
-        if full in self._read:
-            return self._read[full]  # type: ignore[no-any-return]
-        data = self._reader.get(full)
-        record = None if data is None else table.decode(data)
-        self._read[full] = record
-        return record
+        record = self._records.get(full, _ABSENT)
+        if record is _ABSENT:
+            data = self._before[full] = self._reader.get(full)
+            record = self._records[full] = None if data is None else table.decode(data)
+        return record  # type: ignore[no-any-return]
 
     def require(self, table: Table[Record], key: bytes = b"") -> Record:
         """The record at `key`, which every state has. Raises Corrupt(`state_missing`)."""
@@ -52,11 +49,12 @@ class State:
             raise Corrupt("state_missing", f"no record at {(table.prefix + key).hex()}")
         return record
 
-    def put(self, table: Table[Record], key: bytes, record: Record) -> None:
-        self._write(table.prefix + key, record)
-
-    def delete(self, table: Table[Record], key: bytes) -> None:
-        self._write(table.prefix + key, None)
+    def put(self, table: Table[Record], key: bytes, record: Record | None) -> None:
+        """Write `record` at `key`; None deletes."""
+        full = table.prefix + key
+        self._undo.append((full, self._records.get(full, _ABSENT)))
+        self._records[full] = record
+        self._written[full] = None
 
     def savepoint(self) -> int:
         """A mark for `rollback`; marks nest."""
@@ -65,21 +63,18 @@ class State:
     def rollback(self, mark: int) -> None:
         """Forget every write made since `mark` was taken."""
         while len(self._undo) > mark:
-            full, before = self._undo.pop()
-            if before is _ABSENT:
-                del self._written[full]
-            else:
-                self._written[full] = before
+            full, record = self._undo.pop()
+            self._records[full] = record
 
     def writes(self) -> dict[bytes, bytes | None]:
         """Full key to new value, None to delete; keys whose value stays the same are left out."""
         changed: dict[bytes, bytes | None] = {}
-        for full, record in self._written.items():
+        for full in self._written:
+            record = self._records[full]
+            if record is _ABSENT:
+                continue
             value = None if record is None else TABLES[full[:1]].encode(record)
-            if value != self._reader.get(full):
+            before = self._before[full] if full in self._before else self._reader.get(full)
+            if value != before:
                 changed[full] = value
         return changed
-
-    def _write(self, full: bytes, record: Any) -> None:
-        self._undo.append((full, self._written.get(full, _ABSENT)))
-        self._written[full] = record

@@ -95,7 +95,7 @@ def forget_retired(env: Environment) -> None:
         if worker.kinds or worker.held or worker.seats:
             kept.append(worker.address)
         else:
-            state.delete(WORKERS, worker.address)
+            state.put(WORKERS, worker.address, None)
     if len(kept) < len(index.addresses):
         state.put(WORKER_INDEX, b"", WorkerIndex(tuple(kept)))
 
