@@ -1,0 +1,1 @@
+"""Catching up: which block ranges to ask of whom, and what of the answers may be believed."""
