@@ -18,9 +18,10 @@ import trio
 
 from p2p_aios.errors import Unavailable
 from testnet.layout import Layout, Plan, read_plan, runtime_folder
+from testnet.logs import tail
 from testnet.processes import ProcessId, find_processes, is_alive, signal_process, sweep
 from testnet.service import ORPHAN_GRACE_S
-from testnet.state import EnsembleState, is_supervised, read_state
+from testnet.state import EnsembleState, is_supervised, read_state, running_refusal
 
 PROGRAM: Final = ("-m", "testnet")
 """The supervisor, as arguments of Python; tests put another in its place."""
@@ -29,7 +30,6 @@ STOP_S_MAX: Final = 45.0
 """For the supervisor's orderly end: two stages of at most 10 s, and a sweep."""
 POLL_S: Final = 0.1
 LOG_TAIL_LINES: Final = 12
-TAIL_BYTES_MAX: Final = 1 << 20
 
 Progress = Callable[[EnsembleState], None]
 
@@ -53,11 +53,7 @@ def start_supervisor(
     Raises Unavailable(`testnet_running`) where one lives in the folder already.
     """
     if is_supervised(layout):
-        raise Unavailable(
-            "testnet_running",
-            f"a testnet runs in {layout.root}; `aios testnet status` shows it, "
-            "`aios testnet down` ends it, --dir names another folder",
-        )
+        raise running_refusal(layout)
     layout.logs.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, *program, str(layout.root)]
     with open(layout.log("supervisor"), "ab") as log:
@@ -76,22 +72,25 @@ async def wait_ready(
     on_progress: Progress = lambda _state: None,
     limit_s: float = READY_S_MAX,
 ) -> EnsembleState:
-    """Until everything works; `on_progress` is called with each state seen on the way.
+    """Until everything works; `on_progress` is called with each new state on the way.
 
     Raises Unavailable: `testnet_failed` with the log's end, `testnet_slow`.
     """
+    told: EnsembleState | None = None
     with trio.move_on_after(limit_s):
         while supervisor.poll() is None:
             state = read_state(layout)
             if state is not None and state.supervisor.pid == supervisor.pid:
-                on_progress(state)
+                if state != told:
+                    on_progress(state)
                 if state.ready:
                     return state
+                told = state
             await trio.sleep(POLL_S)
         raise Unavailable(
             "testnet_failed",
             f"the testnet did not come up; end of {layout.log('supervisor')}:\n"
-            + "\n".join(tail(layout, "supervisor", LOG_TAIL_LINES)),
+            + "\n".join(tail(layout.log("supervisor"), LOG_TAIL_LINES)),
         )
     raise Unavailable(
         "testnet_slow",
@@ -133,20 +132,20 @@ async def take_down(layout: Layout) -> Ended:
     """
     plan = read_plan(layout)
     state = read_state(layout)
-    leaders = state.leaders() if state else ()
+    leaders = state.leaders if state else ()
     was_running = is_supervised(layout)
     before = find_processes(plan.id, leaders=leaders)
     if state is not None and was_running:
         await _end_supervisor(layout, state.supervisor)
         state = read_state(layout)
     # Read again: the supervisor may have restarted something before it heard the signal.
-    every_leader = {*leaders, *(state.leaders() if state else ())}
+    every_leader = {*leaders, *(state.leaders if state else ())}
     stuck = await sweep(plan.id, leaders=every_leader, grace_s=ORPHAN_GRACE_S)
     _remove_runtime(plan)
     if stuck or is_supervised(layout):
         raise Unavailable(
             "testnet_stuck",
-            f"still there: {', '.join(str(process.pid) for process in stuck) or 'the supervisor'}",
+            f"still there: {', '.join(str(row.id.pid) for row in stuck) or 'the supervisor'}",
         )
     return Ended(was_running, len(before) + was_running)
 
@@ -163,16 +162,3 @@ async def _end_supervisor(layout: Layout, supervisor: ProcessId) -> None:
 
 def _remove_runtime(plan: Plan) -> None:
     shutil.rmtree(runtime_folder(plan), ignore_errors=True)
-
-
-def tail(layout: Layout, name: str, lines: int) -> Sequence[str]:
-    """Last lines of a service's log; none where there is no log yet.
-
-    Reads at most TAIL_BYTES_MAX from the end.
-    """
-    try:
-        with open(layout.log(name), "rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES_MAX))
-            return log.read().decode(errors="replace").splitlines()[-lines:]
-    except FileNotFoundError:
-        return ()

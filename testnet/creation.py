@@ -5,7 +5,7 @@ The plan is written last, so a folder with a plan is whole.
 
 import secrets
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -200,19 +200,38 @@ def _listen(node: NodePlan) -> str:
     return f"/ip4/127.0.0.1/tcp/{node.p2p_port}"
 
 
-def require_same(layout: Layout, wish: Wish) -> Plan:
-    """The plan of a folder that exists already, if it is what is wished for.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of a `Wish` somebody named; None: whatever is there, or the default."""
 
-    Raises Invalid(`testnet_differs`): a running chain's size is part of its genesis.
+    nodes: int | None = None
+    workers: int | None = None
+    preset: str | None = None
+    has_ray: bool | None = None
+
+
+def prepare(layout: Layout, asked: Asked) -> Plan:
+    """The plan of the folder's testnet, which is made if there is none.
+
+    Raises as `create` does, and Invalid(`testnet_differs`) where another one is there: a chain's
+    size is part of its genesis.
     """
+    named = {field.name: getattr(asked, field.name) for field in fields(asked)}
+    named = {name: value for name, value in named.items() if value is not None}
+    if not layout.plan_file.exists():
+        return create(layout, Wish(**named))
     plan = read_plan(layout)
-    found = (len(plan.nodes), len(plan.workers), plan.preset, plan.ray is not None)
-    wished = (wish.nodes, wish.workers if wish.has_ray else 0, wish.preset, wish.has_ray)
-    if found != wished:
+    found = {
+        "nodes": len(plan.nodes),
+        "workers": len(plan.workers),
+        "preset": plan.preset,
+        "has_ray": plan.ray is not None,
+    }
+    if {**found, **named} != found:
         raise Invalid(
             "testnet_differs",
-            f"{layout.root} holds a testnet of {found[0]} nodes and {found[1]} workers, preset "
-            f"{found[2]}{'' if found[3] else ', without Ray'}; start that one by leaving the "
-            "options out, make another with --fresh (its chain is lost), or name another --dir",
+            f"{layout.root} holds a testnet of {found['nodes']} nodes and {found['workers']} "
+            f"workers, preset {plan.preset}{'' if plan.ray else ', without Ray'}; leave the "
+            "options out to start it, or make another with --fresh (its chain is lost) or --dir",
         )
     return plan

@@ -11,11 +11,12 @@ import numpy as np
 
 from compute.digits import load_digits_split
 from compute.evaluate import evaluate
+from compute.local_data import LocalData
 from compute.models.initial import initial_parameters
 from compute.parameters import write_parameters
 from compute.partition import dirichlet_split
 from compute.shard import make_shard, write_shard
-from compute.training import LocalData, train_model
+from compute.training import train_model
 from p2p_aios.codec.cid import cid_of
 from p2p_aios.types.learning import (
     Activation,

@@ -77,9 +77,9 @@ def _service(layout: Layout, name: str) -> ServiceState:
 
 
 def _gateway(testnet: str, node: str) -> ProcessId:
-    for process in find_processes(testnet, node):
-        if any(GATEWAY_PROGRAM in word for word in command_of(process.pid)):
-            return process
+    for row in find_processes(testnet, node):
+        if any(GATEWAY_PROGRAM in word for word in command_of(row.id.pid)):
+            return row.id
     raise _not_running(f"the gateway of {node}")
 
 

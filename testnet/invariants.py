@@ -1,4 +1,4 @@
-"""What must hold of a testnet at any time. Each check returns what is wrong; nothing if all is well.
+"""What must hold of a testnet at any time. Each check returns what is wrong: nothing, normally.
 
 Pure: `testnet.inspection` fetches what is compared here.
 """

@@ -18,7 +18,6 @@ sockets may not exceed 107 bytes.
 
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +27,7 @@ from p2p_aios.errors import Corrupt, Invalid
 DEFAULT_ROOT: Final = Path(".testnet")
 WALLETS: Final = ("treasury", "alice", "bob")
 """Prefunded accounts that people and the demo spend from."""
+SHORT_TEMPORARY: Final = Path("/tmp")
 RAY_HEAD: Final = "ray-head"
 """Name of the Ray head among the services."""
 
@@ -37,6 +37,11 @@ class NodePlan:
     name: str
     p2p_port: int
     rpc_port: int
+
+    @property
+    def url(self) -> str:
+        """Of its RPC."""
+        return f"http://127.0.0.1:{self.rpc_port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,7 @@ def layout_at(root: Path) -> Layout:
 
 def runtime_folder(plan: Plan) -> Path:
     """Short-lived files with short paths; removed when the testnet goes down."""
-    return Path(tempfile.gettempdir()) / f"aios-{plan.id}"
+    return SHORT_TEMPORARY / f"aios-{plan.id}"
 
 
 def write_plan(layout: Layout, plan: Plan) -> None:

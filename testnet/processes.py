@@ -48,6 +48,11 @@ class ProcessRow:
     state: str
     """One letter; Z is a zombie, T stopped."""
 
+    @property
+    def is_leader(self) -> bool:
+        """Of its session."""
+        return self.session == self.id.pid
+
 
 def read_process(pid: int) -> ProcessRow | None:
     """None where there is no such process."""
@@ -103,7 +108,7 @@ def signal_process(process: ProcessId, signum: int) -> bool:
 
 def find_processes(
     testnet: str, service: str | None = None, leaders: Iterable[ProcessId] = ()
-) -> tuple[ProcessId, ...]:
+) -> tuple[ProcessRow, ...]:
     """Every living process of a testnet, or of one of its services, oldest first.
 
     `leaders`: children once started, maybe dead now; what is left of their sessions counts too.
@@ -112,12 +117,13 @@ def find_processes(
     rows = {row.id.pid: row for row in _all_rows()}
     marked = {pid for pid in rows if _is_marked(pid, testnet, service)}
     sessions = {leader.pid: leader for leader in leaders}
+    # A living leader vouches for its session: a marked process may sit in a stranger's.
     for pid in marked & {row.session for row in rows.values()}:
         sessions.setdefault(pid, rows[pid].id)
     members = marked | {pid for pid, row in rows.items() if _is_member(row, sessions, rows)}
     found = _with_descendants(members, rows) - _ancestors(os.getpid(), rows)
-    living = [rows[pid].id for pid in found if rows[pid].state != "Z"]
-    return tuple(sorted(living, key=lambda process: (process.started_ticks, process.pid)))
+    living = [rows[pid] for pid in found if rows[pid].state != "Z"]
+    return tuple(sorted(living, key=lambda row: (row.id.started_ticks, row.id.pid)))
 
 
 async def sweep(
@@ -125,7 +131,7 @@ async def sweep(
     service: str | None = None,
     leaders: Iterable[ProcessId] = (),
     grace_s: float = 0.0,
-) -> tuple[ProcessId, ...]:
+) -> tuple[ProcessRow, ...]:
     """End every process of a testnet or service: SIGTERM, then after `grace_s` SIGKILL.
 
     Returns what even that did not end within SWEEP_S_MAX; normally nothing.
@@ -137,7 +143,7 @@ async def sweep(
         waited_s = time.monotonic() - begun
         if waited_s > grace_s + SWEEP_S_MAX:
             return found
-        for process in found:
+        for process in (row.id for row in found):
             if waited_s >= grace_s:
                 signal_process(process, signal.SIGKILL)
             elif process not in asked:

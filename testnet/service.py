@@ -1,4 +1,4 @@
-"""One supervised child process: started when what it needs listens, restarted when it dies.
+"""One supervised child process: restarted when it dies.
 
 Each is leader of its own session, so that Ctrl-C in the supervisor's terminal reaches the
 supervisor only, which then stops its children in order. Output goes straight into a file: no pipe
@@ -6,9 +6,7 @@ that would break with the supervisor.
 """
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,15 +31,10 @@ STEADY_S: Final = 10.0
 """Who lived this long is restarted with the least back-off again."""
 ORPHAN_GRACE_S: Final = 2.0
 """What outlives its launcher may end by itself for so long."""
-PREREQUISITE_POLL_S: Final = 0.2
-CONNECT_S_MAX: Final = 1.0
-LOG_BYTES_MAX: Final = 16 << 20
-"""Beyond it a log moves to NAME.log.1, replacing what was there."""
 
 
 class Phase(StrEnum):
-    WAITING = "waiting"
-    """For what it needs to listen."""
+    STARTING = "starting"
     RUNNING = "running"
     BACKING_OFF = "backing off"
     """It died; a restart follows."""
@@ -59,8 +52,6 @@ class ServiceSpec:
     """Working folder."""
     environment: Mapping[str, str]
     """Complete, but for the marks."""
-    needs: tuple[tuple[str, int], ...] = ()
-    """Addresses that must accept connections before each start."""
     stop_s: float = 10.0
     """From SIGTERM to SIGKILL."""
 
@@ -70,7 +61,7 @@ class Service:
 
     def __init__(self, spec: ServiceSpec, testnet: str, on_change: Callable[[], None]) -> None:
         self.spec = spec
-        self.phase = Phase.WAITING
+        self.phase = Phase.STARTING
         self.process: ProcessId | None = None
         """Of this run, or of the last one; it leads the session of its descendants."""
         self.restarts = 0
@@ -108,7 +99,7 @@ class Service:
 
     async def _keep_running(self) -> None:
         backoff_s = BACKOFF_LEAST_S
-        while await self._until_needs_listen():
+        while not self._stopping.is_set():
             lived_s = await self._run_once()
             backoff_s = BACKOFF_LEAST_S if lived_s > STEADY_S else backoff_s
             if not self._stopping.is_set():
@@ -117,15 +108,6 @@ class Service:
                     await self._stopping.wait()
                 backoff_s = min(2 * backoff_s, BACKOFF_MOST_S)
                 self.restarts += 1
-
-    async def _until_needs_listen(self) -> bool:
-        """False when asked to stop meanwhile."""
-        self._enter(Phase.WAITING)
-        for host, port in self.spec.needs:
-            while not self._stopping.is_set() and not await is_listening(host, port):
-                with trio.move_on_after(PREREQUISITE_POLL_S):
-                    await self._stopping.wait()
-        return not self._stopping.is_set()
 
     async def _run_once(self) -> float:
         """Run the child to its end, then end what it left behind; seconds it lived."""
@@ -166,28 +148,3 @@ class Service:
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
         self._on_change()
-
-
-async def is_listening(host: str, port: int) -> bool:
-    """Whether somebody accepts connections there, within CONNECT_S_MAX."""
-    with (
-        trio.move_on_after(CONNECT_S_MAX),
-        trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe,
-    ):
-        try:
-            await probe.connect((host, port))
-        except OSError:
-            return False
-        return True
-    return False
-
-
-def bound_log(log: Path, bytes_max: int = LOG_BYTES_MAX) -> None:
-    """Move a log that grew beyond `bytes_max` aside; lines written meanwhile may be lost."""
-    try:
-        if log.stat().st_size <= bytes_max:
-            return
-    except FileNotFoundError:
-        return
-    shutil.copyfile(log, log.with_name(f"{log.name}.1"))
-    os.truncate(log, 0)

@@ -24,7 +24,7 @@ class ServiceState:
     name: str
     phase: Phase
     process: ProcessId | None
-    """Of this run, or of the last one: its orphans still sit in the session it led."""
+    """Of this run, or of the last one."""
     restarts: int
     exit_status: int | None
 
@@ -37,16 +37,16 @@ class EnsembleState:
     started_ms: int
     ready: bool
     """Every node finalizes and every worker is joined (or was, once)."""
+    waiting_for: tuple[str, ...]
+    """What does not work yet, before it is ready."""
     failure: str | None
     """Why it went down by itself, in one sentence."""
     services: tuple[ServiceState, ...]
+    leaders: tuple[ProcessId, ...]
+    """Leaders of the sessions that ours were seen in, dead ones too: orphans still sit there."""
 
     def service(self, name: str) -> ServiceState | None:
         return next((service for service in self.services if service.name == name), None)
-
-    def leaders(self) -> tuple[ProcessId, ...]:
-        """The last process of each service."""
-        return tuple(s.process for s in self.services if s.process is not None)
 
 
 def write_state(layout: Layout, state: EnsembleState) -> None:
@@ -68,8 +68,10 @@ def _state_of(value: dict[str, Any]) -> EnsembleState:
         boot=value["boot"],
         started_ms=value["started_ms"],
         ready=value["ready"],
+        waiting_for=tuple(value["waiting_for"]),
         failure=value["failure"],
         services=tuple(_service_of(service) for service in value["services"]),
+        leaders=tuple(ProcessId(**leader) for leader in value["leaders"]),
     )
 
 
@@ -94,11 +96,7 @@ def hold_lock(layout: Layout) -> Iterator[None]:
     handle = os.open(layout.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         if not _try_lock(handle):
-            raise Unavailable(
-                "testnet_running",
-                f"a testnet runs in {layout.root}; `aios testnet status` shows it, "
-                "`aios testnet down` ends it, --dir names another folder",
-            )
+            raise running_refusal(layout)
         yield
     finally:
         os.close(handle)
@@ -117,6 +115,15 @@ def is_supervised(layout: Layout) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+def running_refusal(layout: Layout) -> Unavailable:
+    """Why no second supervisor starts in the folder."""
+    return Unavailable(
+        "testnet_running",
+        f"a testnet runs in {layout.root}; `aios testnet status` shows it, "
+        "`aios testnet down` ends it, --dir names another folder",
+    )
 
 
 def _try_lock(handle: int) -> bool:

@@ -25,7 +25,7 @@ class View(Protocol):
     """Where the story tells what happens."""
 
     def note(self, text: str) -> None:
-        """One step of the story."""
+        """One step of the story; the same one again is not told twice."""
         ...
 
     def refresh(self) -> None:
@@ -44,8 +44,9 @@ class Screen:
         self.live: Live | None = None
 
     def note(self, text: str) -> None:
-        self._notes = [*self._notes[1 - NOTES_SHOWN :], text]
-        self.refresh()
+        if self._notes[-1:] != [text]:
+            self._notes = [*self._notes[1 - NOTES_SHOWN :], text]
+            self.refresh()
 
     def refresh(self) -> None:
         if self.live is not None:
@@ -79,11 +80,14 @@ class Lines:
         self._console = console
         self._progress = progress
         self._rounds = rounds
+        self._last = ""
         self._told = 0
         """Rounds that have their line."""
 
     def note(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+        if text != self._last:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self._last = text
 
     def refresh(self) -> None:
         for settled in self._progress.rounds[self._told :]:

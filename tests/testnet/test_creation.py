@@ -17,7 +17,7 @@ from p2p_aios.errors import Corrupt, Invalid, Unavailable
 from p2p_aios.network.identity import parse_address, peer_id_of
 from p2p_aios.node.config import load_config
 from p2p_aios.types.genesis import chain_id, genesis_from_json
-from testnet.creation import Wish, create, remove, require_same
+from testnet.creation import Asked, Wish, create, prepare, remove
 from testnet.digits import digits_task
 from testnet.layout import Layout, layout_at, read_plan, runtime_folder
 from testnet.ports import choose_ports, is_free, require_free
@@ -143,10 +143,12 @@ def test_impossible_wishes_are_refused(tmp_path: Path, wish: Wish, code: str) ->
 
 
 def test_another_size_in_the_same_folder_is_refused(made: Layout) -> None:
-    assert require_same(made, Wish(nodes=4, workers=3, preset="fast")) == read_plan(made)
-    with pytest.raises(Invalid) as refusal:
-        require_same(made, Wish(nodes=5))
-    assert refusal.value.code == "testnet_differs"
+    assert prepare(made, Asked()) == read_plan(made)
+    assert prepare(made, Asked(4, 3, "fast", True)) == read_plan(made)
+    for asked in (Asked(nodes=5), Asked(workers=2), Asked(preset="mainnet"), Asked(has_ray=False)):
+        with pytest.raises(Invalid) as refusal:
+            prepare(made, asked)
+        assert refusal.value.code == "testnet_differs"
 
 
 def test_missing_and_damaged_plans_have_their_codes(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ FAMILY = 2
 
 def everyone(layout: Layout) -> tuple[ProcessId, ...]:
     state = read_state(layout)
-    leaders = state.leaders() if state else ()
-    return find_processes(read_plan(layout).id, leaders=leaders)
+    leaders = state.leaders if state else ()
+    return tuple(row.id for row in find_processes(read_plan(layout).id, leaders=leaders))
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
@@ -86,8 +86,9 @@ async def test_orphans_of_a_dead_child_are_found_without_any_mark(layout: Layout
     supervisor, state = await start(layout)
     supervisor.kill()
     supervisor.wait()
-    for leader in state.leaders():
-        signal_process(leader, signal.SIGKILL)
+    for service in state.services:
+        assert service.process is not None
+        signal_process(service.process, signal.SIGKILL)
     await until(lambda: len(everyone(layout)) == FAMILY, "the wiped grandchildren are left")
     assert find_processes(read_plan(layout).id) == (), "no mark leads to them"
     await take_down(layout)
