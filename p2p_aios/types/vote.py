@@ -10,7 +10,7 @@ from typing import Annotated
 from p2p_aios.codec import schema
 from p2p_aios.codec.limits import Range, Size
 from p2p_aios.crypto.hashing import signing_digest
-from p2p_aios.units import Epoch, Hash, Signature, View
+from p2p_aios.units import ZERO_HASH, Epoch, Hash, Signature, View
 
 SEATS_MAX = 64
 
@@ -60,3 +60,21 @@ class Certificate:
 def ballot_digest(chain_id: Hash, ballot: Ballot) -> Hash:
     """What a vote's signature covers."""
     return signing_digest("vote", chain_id, schema.encode(ballot))
+
+
+def is_well_formed(ballot: Ballot) -> bool:
+    """Whether it names a block exactly where its kind has one; views start at 1."""
+    return ballot.view > 0 and (ballot.block == ZERO_HASH) == (ballot.kind is VoteKind.NULLIFY)
+
+
+def is_conflict(first: Ballot, second: Ballot) -> bool:
+    """Whether no honest validator signs both: the proof of misbehaviour (DESIGN §6, "Evidence").
+
+    Two notarize or two finalize votes for different blocks of one view, or a finalize beside a
+    nullify. A notarize beside a nullify, or beside a finalize for another block, is honest.
+    """
+    if (first.epoch, first.view) != (second.epoch, second.view):
+        return False
+    if first.kind is second.kind:
+        return first.kind is not VoteKind.NULLIFY and first.block != second.block
+    return {first.kind, second.kind} == {VoteKind.FINALIZE, VoteKind.NULLIFY}

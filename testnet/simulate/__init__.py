@@ -1,0 +1,1 @@
+"""Seeded worlds for the consensus core: virtual time, hostile networks, crashes, villains."""

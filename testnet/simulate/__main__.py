@@ -1,0 +1,93 @@
+"""`python -m testnet.simulate --seed S`: live through one world, and tell its figures.
+
+Without further options the world is the one the tests draw from that seed; `--calm` is a healthy
+network of honest validators, to measure the pace.
+"""
+
+import argparse
+import json
+import time
+from itertools import pairwise
+from statistics import median, quantiles
+
+from testnet.simulate.application import GENESIS_MS
+from testnet.simulate.conditions import VILLAINS, Conditions, Fault, draw_conditions
+from testnet.simulate.validator import Validator
+from testnet.simulate.world import World, run_world
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    began = time.perf_counter()
+    for seed in range(arguments.seed, arguments.seed + arguments.worlds):
+        conditions = _conditions(arguments, seed)
+        world = run_world(conditions)
+        report = {"seed": seed, **world_figures(world)}
+        print(json.dumps(report) if arguments.json else _told(report))
+    print(f"{arguments.worlds} worlds kept every promise, {time.perf_counter() - began:.1f} s")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m testnet.simulate", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--worlds", type=int, default=1, help="this many seeds, from --seed on")
+    parser.add_argument("--nodes", type=int, default=4)
+    parser.add_argument("--calm", action="store_true", help="no faults, losses or villains")
+    parser.add_argument("--duration-s", type=int, default=60, help="of a calm world")
+    parser.add_argument("--kill", type=int, help="validator to kill in a calm world, at 10 s")
+    parser.add_argument("--detect-ms", type=int, default=20, help="until peers notice the kill")
+    parser.add_argument("--villain", choices=VILLAINS, help="validator 0 in a calm world")
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+def _conditions(arguments: argparse.Namespace, seed: int) -> Conditions:
+    if not arguments.calm:
+        return draw_conditions(seed, arguments.nodes)
+    duration_ms = arguments.duration_s * 1000
+    faults: tuple[Fault, ...] = ()
+    if arguments.kill is not None:
+        faults = (Fault(10_000, duration_ms - 10_000, "crash", (arguments.kill,)),)
+    return Conditions(
+        seed=seed,
+        nodes=arguments.nodes,
+        villains={0: arguments.villain} if arguments.villain else {},
+        duration_ms=duration_ms,
+        heal_ms=duration_ms - 5_000,
+        detect_ms=arguments.detect_ms,
+        epoch_blocks=40,
+        faults=faults,
+    )
+
+
+def world_figures(world: World) -> dict[str, int | float]:
+    """What the least eventful honest validator saw."""
+    witness = max(world.honest, key=lambda v: (len(v.finalized_at), -v.index))
+    gaps = _gaps(witness)
+    finality = [
+        at + GENESIS_MS - witness.ledger.timestamp_at(height)
+        for height, at in sorted(witness.finalized_at.items())
+    ]
+    return {
+        "height": witness.ledger.height,
+        "block_interval_p50_ms": median(gaps) if gaps else 0,
+        "block_interval_max_ms": max(gaps, default=0),
+        "finality_p50_ms": median(finality) if finality else 0,
+        "finality_p99_ms": quantiles(finality, n=100)[98] if len(finality) > 1 else 0,
+        "nullify_votes": world.invariants.nullified_views,
+        "evidence": len(world.invariants.evidence),
+    }
+
+
+def _gaps(validator: Validator) -> list[int]:
+    """Milliseconds between successive finalizations."""
+    times = [at for _, at in sorted(validator.finalized_at.items())]
+    return [after - before for before, after in pairwise(times)]
+
+
+def _told(report: dict[str, int | float]) -> str:
+    return "  ".join(f"{name} {value:.0f}" for name, value in report.items())
+
+
+if __name__ == "__main__":
+    main()
