@@ -95,6 +95,9 @@ class Transaction:
 
 RawTransaction = Annotated[bytes, Size(1, TRANSACTION_BYTES_MAX)]
 """A transaction's canonical encoding, as blocks and messages carry it."""
+BATCH_TRANSACTIONS_MAX: Final = 512
+TransactionBatch = Annotated[tuple[RawTransaction, ...], Size(1, BATCH_TRANSACTIONS_MAX)]
+"""What one gossip message carries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,248 @@
+"""What the RPC sees of the node (`p2p_aios.rpc.backend.Backend`)."""
+
+import trio
+
+import p2p_aios
+from p2p_aios.codec import schema
+from p2p_aios.errors import Invalid
+from p2p_aios.ledger.queries import (
+    list_open_jobs,
+    list_tasks,
+    list_workers,
+    read_account,
+    read_committee,
+    read_job,
+    read_round,
+    read_supply,
+    read_task,
+    read_validators,
+)
+from p2p_aios.network.identity import format_peer
+from p2p_aios.node.chain import FinalizedState
+from p2p_aios.node.parts import Parts
+from p2p_aios.node.projection import (
+    view_job,
+    view_round,
+    view_supply,
+    view_task,
+    view_validator,
+    view_worker,
+)
+from p2p_aios.types.block import BLOCK_BYTES_MAX, Block, FinalizedBlock
+from p2p_aios.types.committee import Committee
+from p2p_aios.types.compute import JobId
+from p2p_aios.types.genesis import Genesis
+from p2p_aios.types.learning import Round, TaskId
+from p2p_aios.types.receipt import BlockOutcome
+from p2p_aios.types.transaction import TRANSACTION_BYTES_MAX, Transaction, check_transaction
+from p2p_aios.types.views import (
+    AccountView,
+    GatewayState,
+    JobView,
+    NodeStatus,
+    PeerView,
+    RoundView,
+    SupplyView,
+    TaskView,
+    TransactionState,
+    TransactionStatus,
+    ValidatorView,
+    WorkerView,
+)
+from p2p_aios.types.vote import Certificate
+from p2p_aios.units import Address, Cid, Epoch, Hash, Height, Millis, View
+
+OUTCOME_BYTES_MAX = 64 << 20
+"""Decoder's bound on outcomes of our own store."""
+
+
+class NodeBackend:
+    """Reads answer from the finalized state; writes go to the mempool and the blob store."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._chain = parts.chain
+        self._started_s = trio.current_time()
+
+    @property
+    def chain_id(self) -> Hash:
+        return self._chain.chain_id
+
+    async def status(self) -> NodeStatus:
+        tip, voting = self._chain.tip, self._parts.voting
+        return NodeStatus(
+            version=p2p_aios.__version__,
+            network=self._chain.genesis.network,
+            chain_id=self._chain.chain_id,
+            validator=None if self._parts.key is None else self._parts.key.address,
+            height=tip.height,
+            block=tip.hash,
+            timestamp_ms=tip.timestamp_ms,
+            epoch=tip.epoch if voting is None else voting.core.epoch,
+            view=View(0) if voting is None else View(voting.core.view),
+            is_syncing=self._parts.catchup.is_behind,
+            peers=len(self._parts.network.peers.connected()),
+            waiting=len(self._parts.transactions.mempool),
+            gateway=self._gateway_state(),
+            uptime_ms=Millis(int((trio.current_time() - self._started_s) * 1000)),
+        )
+
+    async def peers(self) -> tuple[PeerView, ...]:
+        heights = self._parts.catchup.heights
+        return tuple(
+            PeerView(
+                peer_id=format_peer(connection.peer),
+                address=connection.remote,
+                validator=self._parts.committee.address_of(connection.peer),
+                is_inbound=connection.direction == "inbound",
+                height=heights.get(connection.peer),
+                round_trip_ms=None
+                if connection.rtt_ms is None
+                else Millis(round(connection.rtt_ms)),
+            )
+            for connection in self._parts.network.peers.connected()
+        )
+
+    async def genesis(self) -> Genesis:
+        return self._chain.genesis
+
+    async def block_at(self, height: Height) -> FinalizedBlock | None:
+        return await trio.to_thread.run_sync(self._read_block, height)
+
+    async def height_of(self, block: Hash) -> Height | None:
+        return self._chain.store.find_block(block)
+
+    async def outcome_at(self, height: Height) -> BlockOutcome | None:
+        stored = self._chain.store.read_outcome(height) if height > 0 else None
+        if stored is None:
+            return None
+        return schema.decode(BlockOutcome, stored, OUTCOME_BYTES_MAX)
+
+    async def submit(self, raw: bytes) -> Hash:
+        try:
+            return await self._parts.transactions.submit(raw)
+        except Invalid as error:
+            if error.code != "nonce_too_low":
+                raise
+            # What is final already is no fault of a client that sends it again.
+            id = check_transaction(raw, self._chain.chain_id).id
+            if self._chain.store.find_transaction(id) is None:
+                raise
+            return id
+
+    async def transaction(self, id: Hash) -> TransactionStatus | None:
+        waiting = self._parts.transactions.mempool.get(id)
+        if waiting is not None:
+            pending = schema.decode(Transaction, waiting.raw, TRANSACTION_BYTES_MAX)
+            return TransactionStatus(id, TransactionState.PENDING, pending, None, None)
+        place = self._chain.store.find_transaction(id)
+        block = None if place is None else self._read_block(place.height)
+        outcome = None if place is None else await self.outcome_at(place.height)
+        if place is None or block is None or outcome is None:
+            return None
+        raw = block.block.transactions[place.index]
+        return TransactionStatus(
+            id,
+            TransactionState.FINALIZED,
+            schema.decode(Transaction, raw, TRANSACTION_BYTES_MAX),
+            place.height,
+            outcome.receipts[place.index],
+        )
+
+    async def account(self, address: Address) -> AccountView:
+        with self._chain.state() as state:
+            account = read_account(state, address)
+        pending = self._parts.transactions.mempool.pending_nonce(address, account.nonce)
+        return AccountView(address, account.balance, account.nonce, pending, self._chain.tip.height)
+
+    async def validators(self) -> tuple[ValidatorView, ...]:
+        with self._chain.state() as state:
+            committee = read_committee(state, self._chain.tip.epoch)
+            validators = read_validators(state)
+        if committee is None:
+            return ()
+        return tuple(view_validator(validator, committee) for validator in validators)
+
+    async def committee(self, epoch: Epoch | None) -> Committee | None:
+        with self._chain.state() as state:
+            return read_committee(state, self._chain.tip.epoch if epoch is None else epoch)
+
+    async def supply(self) -> SupplyView:
+        with self._chain.snapshot() as snapshot:
+            tip = snapshot.tip()
+            supply = read_supply(FinalizedState(snapshot))
+        return view_supply(supply, Height(0) if tip is None else tip.height)
+
+    async def workers(self) -> tuple[WorkerView, ...]:
+        with self._chain.state() as state:
+            return tuple(view_worker(worker) for worker in list_workers(state))
+
+    async def job(self, id: JobId) -> JobView | None:
+        with self._chain.state() as state:
+            job = read_job(state, id)
+        return None if job is None else view_job(job)
+
+    async def jobs(self, after: JobId | None, limit: int) -> tuple[JobView, ...]:
+        with self._chain.state() as state:
+            open_jobs = sorted(list_open_jobs(state), key=lambda job: job.id)
+        later = [job for job in open_jobs if after is None or job.id > after]
+        return tuple(view_job(job) for job in later[:limit])
+
+    async def task(self, id: TaskId) -> TaskView | None:
+        with self._chain.state() as state:
+            task = read_task(state, id)
+            return None if task is None else view_task(state, task)
+
+    async def tasks(self, after: TaskId | None, limit: int) -> tuple[TaskView, ...]:
+        with self._chain.state() as state:
+            tasks = sorted(list_tasks(state), key=lambda task: task.id)
+            later = [task for task in tasks if after is None or task.id > after]
+            return tuple(view_task(state, task) for task in later[:limit])
+
+    async def round(self, task: TaskId, round: int) -> RoundView | None:
+        with self._chain.state() as state:
+            found = read_round(state, task, Round(round))
+        return None if found is None else view_round(found)
+
+    async def rounds(self, task: TaskId, first: int, limit: int) -> tuple[RoundView, ...] | None:
+        with self._chain.state() as state:
+            known = read_task(state, task)
+            if known is None:
+                return None
+            numbers = range(first, min(first + limit, known.round + 1))
+            found = [read_round(state, task, Round(number)) for number in numbers]
+        return tuple(view_round(round_) for round_ in found if round_ is not None)
+
+    async def put_blob(self, data: bytes) -> Cid:
+        return await self._parts.blobs.put(data)
+
+    async def get_blob(self, cid: Cid) -> bytes | None:
+        return await self._parts.blobs.find(cid)
+
+    async def has_blob(self, cid: Cid) -> bool:
+        return await trio.to_thread.run_sync(self._parts.blobs.store.has, cid)
+
+    def _read_block(self, height: Height) -> FinalizedBlock | None:
+        if height == 0:
+            return None
+        with self._chain.snapshot() as snapshot:
+            block = snapshot.read_block(height)
+            certificate = snapshot.read_certificate(height)
+        if block is None:
+            return None
+        return FinalizedBlock(
+            schema.decode(Block, block, BLOCK_BYTES_MAX),
+            None if certificate is None else schema.decode(Certificate, certificate),
+        )
+
+    def _gateway_state(self) -> GatewayState:
+        if self._parts.gateway is None:
+            return GatewayState.ABSENT
+        status = self._parts.gateway.status()
+        if status.is_up:
+            return GatewayState.READY
+        return GatewayState.STARTING if status.restarts == 0 else GatewayState.DOWN
+
+
+def _whole_ms(measured: float | None) -> Millis | None:
+    return None if measured is None else Millis(round(measured))

@@ -1,0 +1,120 @@
+"""Blobs as this node has them: its own store first, then whoever of its peers serves them."""
+
+import logging
+from typing import Final
+
+import trio
+
+from p2p_aios.codec.cid import format_cid, matches
+from p2p_aios.errors import Invalid, Unavailable
+from p2p_aios.network.node import Network
+from p2p_aios.node.chain import Chain
+from p2p_aios.storage.blobs import BlobStore
+from p2p_aios.types.request import (
+    BLOB_BYTES_MAX,
+    RESPONSE_BYTES_MAX,
+    BlobChunk,
+    GetBlob,
+    Refused,
+    decode_response,
+    encode_request,
+)
+from p2p_aios.units import Cid, Height
+
+CHUNK_S_MAX: Final = 10.0
+"""Time a peer has for one chunk."""
+FETCH_ROUNDS: Final = 6
+"""How often all peers are asked before a blob counts as absent."""
+PAUSE_S: Final = 0.3
+"""Between two rounds: a revealed blob may reach its home node a moment after its transaction."""
+
+log = logging.getLogger(__name__)
+
+
+class Blobs:
+    """Local blobs, and the ones of peers."""
+
+    def __init__(self, chain: Chain, store: BlobStore, network: Network) -> None:
+        self._chain = chain
+        self.store = store
+        self._network = network
+        self._fetching: dict[Cid, trio.Lock] = {}
+
+    async def put(self, data: bytes) -> Cid:
+        """Keep `data` for a challenge window.
+
+        Raises Invalid(`blob_too_large`), Unavailable(`storage_full`, `storage_failed`).
+        """
+        return await trio.to_thread.run_sync(self._put, data, None)
+
+    async def fetch(self, cid: Cid) -> bytes:
+        """From our store, or pulled from a peer and then kept.
+
+        Raises Unavailable(`blob_absent`).
+        """
+        async with self._fetching.setdefault(cid, trio.Lock()) as _:
+            try:
+                found = await trio.to_thread.run_sync(self._get, cid)
+                return found if found is not None else await self._pull(cid)
+            finally:
+                lock = self._fetching[cid]
+                if not lock.statistics().tasks_waiting:
+                    del self._fetching[cid]
+
+    async def find(self, cid: Cid) -> bytes | None:
+        """As `fetch`, None where there is none."""
+        try:
+            return await self.fetch(cid)
+        except Unavailable:
+            return None
+
+    async def _pull(self, cid: Cid) -> bytes:
+        for attempt in range(FETCH_ROUNDS):
+            if attempt:
+                await trio.sleep(PAUSE_S)
+            for connection in self._network.peers.connected():
+                try:
+                    data = await self._pull_from(connection.peer, cid)
+                except (Invalid, Unavailable) as error:
+                    log.debug("blob %s: %s", format_cid(cid), error)
+                    continue
+                await trio.to_thread.run_sync(self._put, data, cid)
+                return data
+        raise Unavailable("blob_absent", f"no peer serves {format_cid(cid)}")
+
+    async def _pull_from(self, peer: bytes, cid: Cid) -> bytes:
+        """Raises Unavailable where it has none, Invalid where it lies."""
+        data = bytearray()
+        while True:
+            answer = await self._network.requests.request(
+                peer,
+                encode_request(GetBlob(cid, len(data))),
+                deadline_s=CHUNK_S_MAX,
+                bytes_max=RESPONSE_BYTES_MAX,
+            )
+            chunk = decode_response(answer)
+            if isinstance(chunk, Refused):
+                raise Unavailable(chunk.code, chunk.message)
+            if not isinstance(chunk, BlobChunk) or chunk.offset != len(data):
+                raise Invalid("answer_malformed", "the answer is not the chunk asked for")
+            data += chunk.data
+            if len(data) >= chunk.size or not chunk.data:
+                break
+            if chunk.size > min(BLOB_BYTES_MAX, self._chain.params.blob_bytes_max):
+                raise Invalid("too_large", f"a blob of {chunk.size} bytes")
+        if not matches(cid, bytes(data)):
+            raise Invalid("blob_mismatch", "the bytes served are not what the CID names")
+        return bytes(data)
+
+    def _put(self, data: bytes, expected: Cid | None) -> Cid:
+        return self.store.put(data, expected=expected, until=self._needed_until())
+
+    def _get(self, cid: Cid) -> bytes | None:
+        data = self.store.get(cid)
+        if data is not None:
+            # Whatever is in use stays for another challenge window.
+            self.store.pin(cid, self._needed_until())
+        return data
+
+    def _needed_until(self) -> Height:
+        return Height(self._chain.tip.height + self._chain.params.challenge_blocks)
