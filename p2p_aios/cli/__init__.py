@@ -1,0 +1,1 @@
+"""`aios`: the command line."""

@@ -1,0 +1,115 @@
+"""Parsers of command-line values, and the options that several commands share."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
+
+import typer
+
+from p2p_aios.crypto.keys import KeyPair, parse_address
+from p2p_aios.errors import AiosError, Invalid
+from p2p_aios.units import Address, Hash, parse_amount
+
+PASSPHRASE_BYTES_MAX: Final = 4096
+T = TypeVar("T")
+
+
+def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """`parse` with refusals as usage errors; their code survives as the cause."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except AiosError as fault:
+            raise typer.BadParameter(fault.message) from fault
+
+    return convert
+
+
+def parse_id(text: str) -> Hash:
+    """Raises Invalid(`id_malformed`)."""
+    try:
+        value = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        value = b""
+    if len(value) != 32:
+        raise Invalid("id_malformed", f"{text!r} is not an id: they are 64 hex digits")
+    return Hash(value)
+
+
+def parse_owner(text: str) -> Address:
+    """An address, or the name of one of the user's keys.
+
+    Raises Invalid: `address_malformed`, and as `key_address`.
+    """
+    from p2p_aios.cli.keyring import key_address
+
+    return parse_address(text) if text.lower().startswith("aios1") else key_address(text)
+
+
+def parse_place(text: str) -> int | Hash:
+    """A height, or a block hash."""
+    return int(text) if text.isdecimal() and len(text) < 20 else parse_id(text)
+
+
+AddressArgument = Annotated[
+    bytes, typer.Argument(parser=checked(parse_owner), metavar="ADDRESS|KEY")
+]
+AmountArgument = Annotated[int, typer.Argument(parser=checked(parse_amount), metavar="AMOUNT")]
+IdArgument = Annotated[bytes, typer.Argument(parser=checked(parse_id), metavar="ID")]
+KeyOption = Annotated[
+    str,
+    typer.Option(
+        "--key", "-k", envvar="AIOS_KEY", help="Key that signs: a name, or the path of a PEM file."
+    ),
+]
+FeeOption = Annotated[
+    int | None,
+    typer.Option(
+        parser=checked(parse_amount), metavar="AMOUNT", help="Fee in AIOS; default: the least."
+    ),
+]
+TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds to wait until final.")]
+PassphraseOption = Annotated[
+    Path | None,
+    typer.Option("--passphrase-file", help="File whose first line is the passphrase."),
+]
+
+
+def read_passphrase(file: Path | None, question: str, *, is_new: bool = False) -> str:
+    """From the file, else $AIOS_PASSPHRASE, else asked for at the terminal.
+
+    Raises Invalid: `passphrase_file_unreadable`, `passphrase_required`.
+    """
+    if file is not None:
+        return _first_line(file)
+    if (given := os.environ.get("AIOS_PASSPHRASE")) is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise Invalid(
+            "passphrase_required",
+            "no terminal to ask at: use --passphrase-file, or set AIOS_PASSPHRASE",
+        )
+    return str(typer.prompt(question, hide_input=True, confirmation_prompt=is_new, err=True))
+
+
+def unlock(name: str, passphrase_file: Path | None) -> KeyPair:
+    """The key called `name`; asks for its passphrase only where there is one."""
+    from p2p_aios.cli.keyring import key_path
+    from p2p_aios.crypto.keystore import is_encrypted, load_keystore
+
+    path = key_path(name)
+    if not is_encrypted(path):
+        return load_keystore(path, None)
+    return load_keystore(path, read_passphrase(passphrase_file, f"Passphrase of {name}"))
+
+
+def _first_line(file: Path) -> str:
+    try:
+        with file.open("rb") as lines:
+            line = lines.readline(PASSPHRASE_BYTES_MAX).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid("passphrase_file_unreadable", f"cannot read {file}: {error}") from None
+    return line.rstrip("\r\n")

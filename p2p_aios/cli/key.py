@@ -1,0 +1,108 @@
+"""`aios key`: make, list and show keys."""
+
+from typing import Annotated
+
+import typer
+
+from p2p_aios.cli.arguments import PassphraseOption, read_passphrase, unlock
+from p2p_aios.cli.display import emit_fields, emit_json, print_table
+from p2p_aios.cli.keyring import add_key, key_address, key_path, key_public, list_keys, public_pem
+from p2p_aios.cli.session import current
+from p2p_aios.crypto.keys import format_address
+from p2p_aios.crypto.keystore import export_public_pem, generate_key, is_encrypted
+from p2p_aios.errors import Invalid
+
+app = typer.Typer(
+    help="Make, list and show keys. They live in $AIOS_HOME/keys (default ~/.aios/keys).",
+    no_args_is_help=True,
+    add_completion=False,
+)
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name, or path of a PEM file.")]
+
+
+@app.command()
+def new(
+    name: NameArgument = "default",
+    passphrase_file: PassphraseOption = None,
+    no_passphrase: Annotated[
+        bool, typer.Option("--no-passphrase", help="Leave the file unencrypted: for test keys.")
+    ] = False,
+) -> None:
+    """Make a key and print its address.
+
+    \b
+    aios key new alice
+    AIOS_PASSPHRASE=... aios key new alice
+    aios key new test --no-passphrase
+    """
+    passphrase = None
+    if not no_passphrase:
+        passphrase = read_passphrase(passphrase_file, f"New passphrase of {name}", is_new=True)
+        if not passphrase:
+            raise Invalid(
+                "passphrase_empty", "an empty passphrase protects nothing: say --no-passphrase"
+            )
+    key = generate_key()
+    path = add_key(name, key, passphrase)
+    emit_fields({"name": name, "address": format_address(key.address), "file": str(path)})
+
+
+@app.command("list")
+def list_all() -> None:
+    """List keys with their addresses; no passphrase is asked for.
+
+    \b
+    aios key list
+    aios key list --json
+    """
+    rows = [_row(name) for name in list_keys()]
+    if current().is_json:
+        emit_json(rows)
+    else:
+        print_table(("name", "address", "encrypted"), [[*map(str, row.values())] for row in rows])
+
+
+@app.command()
+def show(name: NameArgument = "default") -> None:
+    """Show a key's address and public key; no passphrase is asked for.
+
+    \b
+    aios key show alice
+    """
+    public = key_public(name)
+    emit_fields(
+        {
+            "name": name,
+            "address": format_address(key_address(name)),
+            "public_key": public.hex(),
+            "encrypted": is_encrypted(key_path(name)),
+            "file": str(key_path(name)),
+        }
+    )
+
+
+@app.command("export-public")
+def export_public(name: NameArgument = "default", passphrase_file: PassphraseOption = None) -> None:
+    """Print the public key as PEM, which OpenSSL reads.
+
+    \b
+    aios key export-public alice > alice.pub.pem
+    """
+    sidecar = key_path(name).with_suffix(".pub")
+    if key_path(name).exists() and not sidecar.exists():
+        sidecar.write_text(export_public_pem(unlock(name, passphrase_file)))
+    pem = public_pem(name)
+    if current().is_json:
+        emit_json({"name": name, "pem": pem})
+    else:
+        typer.echo(pem, nl=False)
+
+
+def _row(name: str) -> dict[str, object]:
+    try:
+        address: str | None = format_address(key_address(name))
+        encrypted: bool | None = is_encrypted(key_path(name))
+    except Invalid:
+        # One damaged file must not hide the others; `show` says what is wrong with it.
+        address, encrypted = None, None
+    return {"name": name, "address": address, "encrypted": encrypted}

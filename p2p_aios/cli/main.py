@@ -1,0 +1,158 @@
+"""Entry of `aios`: global options, command groups, and what becomes of errors.
+
+Exit codes: 0 done, 1 refused (the request can never work as it is), 2 usage, 3 unavailable (try
+later), 4 corrupt (the node's own data), 130 interrupted. Errors go to stderr as one sentence with
+their code in brackets; with --json, to stdout as one object.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import typer
+
+from p2p_aios import __version__
+from p2p_aios.cli import session
+from p2p_aios.cli.plugins import RootGroup
+from p2p_aios.errors import AiosError, Corrupt, Unavailable, invariant
+
+GROUPS: Final = {
+    "key": "p2p_aios.cli.key:app",
+    "node": "p2p_aios.cli.node:app",
+    "tx": "p2p_aios.cli.tx:app",
+    "account": "p2p_aios.cli.account:app",
+    "block": "p2p_aios.cli.block:app",
+    "job": "p2p_aios.cli.job:app",
+    "learn": "p2p_aios.cli.learn:app",
+    "worker": "p2p_aios.cli.worker:app",
+}
+OWN_COMMANDS: Final = {"worker": ("list",)}
+"""Of groups that plugins extend: the commands that are ours."""
+REFUSED: Final = 1
+USAGE: Final = 2
+UNAVAILABLE: Final = 3
+CORRUPT: Final = 4
+INTERRUPTED: Final = 130
+
+RootGroup.built_in = GROUPS
+
+app = typer.Typer(
+    cls=RootGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    help="AIOS: a computer that nobody owns.",
+    epilog="Try: aios testnet demo · aios node status · aios key new. "
+    "--rpc and --json may stand anywhere. Exit codes: 1 refused, 2 usage, 3 unavailable.",
+)
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    rpc: Annotated[
+        str | None,
+        typer.Option(
+            "--rpc", metavar="URL", help="Node to ask; default: $AIOS_RPC, else port 8645 here."
+        ),
+    ] = None,
+    is_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON value a line, for programs.")
+    ] = False,
+    is_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """AIOS: a computer that nobody owns."""
+    invariant(not is_version, "its callback has ended the command")
+    session.open_session(rpc, is_json)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code."""
+    given = hoist(list(sys.argv[1:] if arguments is None else arguments))
+    is_json = "--json" in given
+    try:
+        result = typer.main.get_command(app).main(given, prog_name="aios", standalone_mode=False)
+    except AiosError as fault:
+        return _report(fault.code, fault.message, _exit_code(fault), is_json, fault.details)
+    except typer.TyperException as error:
+        return _report_usage(error, is_json)
+    except typer.Abort:
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BaseExceptionGroup as group:
+        return _report_group(group, is_json)
+    return result if isinstance(result, int) else 0
+
+
+def hoist(arguments: list[str]) -> list[str]:
+    """Move --rpc and --json before our own groups, wherever they stand; plugins get theirs."""
+    group = next((word for word in arguments if word in GROUPS), None)
+    own = OWN_COMMANDS.get(group or "")
+    if group is None or (own is not None and not set(own) & set(arguments)):
+        return arguments
+    front: list[str] = []
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word == "--json" or word.startswith("--rpc="):
+            front.append(word)
+        elif word == "--rpc":
+            front += [word, *(value for value in [next(words, None)] if value is not None)]
+        else:
+            rest.append(word)
+    return front + rest
+
+
+def _exit_code(fault: AiosError) -> int:
+    if isinstance(fault, Unavailable):
+        return UNAVAILABLE
+    return CORRUPT if isinstance(fault, Corrupt) else REFUSED
+
+
+def _report(code: str, message: str, exit_code: int, is_json: bool, details: dict[str, Any]) -> int:
+    if is_json:
+        from p2p_aios.cli.display import emit_json
+
+        emit_json({"error": {"code": code, "message": message, **details}})
+    else:
+        print(f"error [{code}]: {message}", file=sys.stderr)
+    return exit_code
+
+
+def _report_usage(error: typer.TyperException, is_json: bool) -> int:
+    # Refusals of an argument carry their own code; see `arguments.checked`.
+    cause = error.__cause__
+    code = cause.code if isinstance(cause, AiosError) else "usage"
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    if not message:
+        # No arguments at all: typer has printed the help.
+        return USAGE
+    if context is not None and not is_json:
+        print(context.get_usage(), file=sys.stderr)
+        message = f"{message.rstrip('.')}. See `{context.command_path} --help`."
+    return _report(code, message, USAGE, is_json, {})
+
+
+def _report_group(group: BaseExceptionGroup[BaseException], is_json: bool) -> int:
+    """Nurseries wrap: tell the first expected error; re-raise where there is none."""
+    if group.subgroup(KeyboardInterrupt) is not None:
+        return INTERRUPTED
+    faults = group.subgroup(AiosError)
+    while isinstance(faults, BaseExceptionGroup):
+        faults = faults.exceptions[0]  # type: ignore[assignment]
+    if not isinstance(faults, AiosError):
+        raise group
+    return _report(faults.code, faults.message, _exit_code(faults), is_json, faults.details)

@@ -1,0 +1,121 @@
+"""Command groups of other packages, and groups that load when they are used.
+
+An entry point of the group `aios.commands` is a Typer app, or a callable that returns one. Its name
+is the command's: `testnet` adds a group. A name that `aios` has already, such as `worker`, adds the
+app's commands to that group, and `worker.join` adds one command to it.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import typer
+from typer.core import TyperGroup
+
+from p2p_aios.errors import Invalid
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+ENTRY_POINT_GROUP: Final = "aios.commands"
+
+
+class PluginGroup(TyperGroup):
+    """A group that plugins of its own name extend; its own commands come first."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        own = super().list_commands(ctx)
+        return own + [name for name in self._plugged() if name not in own]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        # A dotted entry point is the cheaper one to try: it loads nothing else.
+        dotted = find_plugin(f"{self.name}.{cmd_name}")
+        if dotted is not None:
+            return load_plugin(dotted)
+        whole = find_plugin(str(self.name))
+        return None if whole is None else load_plugin(whole).get_command(ctx, cmd_name)
+
+    def _plugged(self) -> list[str]:
+        prefix = f"{self.name}."
+        dotted = [n.removeprefix(prefix) for n in plugin_names() if n.startswith(prefix)]
+        whole = find_plugin(str(self.name))
+        return dotted if whole is None else dotted + list(load_plugin(whole).commands)
+
+
+class RootGroup(TyperGroup):
+    """`aios` itself: each group's module is imported when the group is used."""
+
+    built_in: ClassVar[dict[str, str]] = {}
+    """Command name to `module:attribute`."""
+
+    def list_commands(self, _ctx: Any) -> list[str]:
+        plugged = [name for name in plugin_names() if "." not in name]
+        return [*self.built_in, *(name for name in plugged if name not in self.built_in)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        place = self.built_in.get(cmd_name)
+        if place is not None:
+            module, _, attribute = place.partition(":")
+            return _command(getattr(import_module(module), attribute), cmd_name)
+        plugin = find_plugin(cmd_name)
+        if plugin is None or "." in cmd_name:
+            return None
+        try:
+            return load_plugin(plugin)
+        except Invalid as fault:
+            if ctx.args or getattr(ctx, "_protected_args", ()):
+                raise
+            # Only listed in the help: a broken plugin must not take `aios --help` down.
+            return _command(_broken(fault), cmd_name)
+
+
+def plugin_names() -> list[str]:
+    """Of every installed package."""
+    from importlib.metadata import entry_points
+
+    return sorted({plugin.name for plugin in entry_points(group=ENTRY_POINT_GROUP)})
+
+
+def find_plugin(name: str) -> "EntryPoint | None":
+    # Imported here: it reads the metadata of every installed package, which our own groups spare.
+    from importlib.metadata import entry_points
+
+    return next(iter(entry_points(group=ENTRY_POINT_GROUP, name=name)), None)
+
+
+def load_plugin(plugin: "EntryPoint") -> Any:
+    """The plugin's command; raises Invalid(`plugin_broken`)."""
+    try:
+        found = plugin.load()
+        app = found if isinstance(found, typer.Typer) else found()
+        if not isinstance(app, typer.Typer):
+            raise TypeError(f"{plugin.value} gives {type(app).__name__}, no typer.Typer")
+        return _command(app, plugin.name.rpartition(".")[2])
+    except Exception as error:
+        # Boundary: another package's code may fail in any way; the user must learn which.
+        owner = plugin.dist.name if plugin.dist else "an unknown package"
+        raise Invalid(
+            "plugin_broken",
+            f"command {plugin.name!r} of {owner} ({plugin.value}) does not load: {error!r}; "
+            "reinstall that package",
+        ) from error
+
+
+def _command(app: typer.Typer, name: str) -> Any:
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+def _broken(fault: Invalid) -> typer.Typer:
+    app = typer.Typer(add_completion=False)
+
+    def explain() -> None:
+        raise fault
+
+    decorate: Callable[..., Any] = app.command(help="Broken: does not load.")
+    decorate(explain)
+    return app

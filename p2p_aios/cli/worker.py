@@ -1,0 +1,31 @@
+"""`aios worker`: contributors of computing power; `join` and `head` come with `compute`."""
+
+import typer
+
+from p2p_aios.cli.display import emit_table
+from p2p_aios.cli.plugins import PluginGroup
+from p2p_aios.cli.session import ask
+from p2p_aios.types.views import Workers
+
+app = typer.Typer(
+    cls=PluginGroup,
+    help="Contributors of computing power.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+@app.callback()
+def group() -> None:
+    """Contributors of computing power."""
+
+
+@app.command("list")
+def list_all() -> None:
+    """List registered workers.
+
+    \b
+    aios worker list --json
+    """
+    workers = ask(lambda client: client.workers())
+    emit_table(workers, Workers, ("address", "home", "kinds", "held", "capacity", "is_retired"))

@@ -1,0 +1,209 @@
+"""Commands that ask a node, against a real server."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from p2p_aios.codec import schema
+from p2p_aios.codec.cid import cid_of, format_cid
+from p2p_aios.crypto.keys import KeyPair, format_address
+from p2p_aios.node.config import load_config
+from p2p_aios.types.genesis import chain_id
+from p2p_aios.types.learning import ModelKind
+from p2p_aios.units import AIOS
+from tests.cli.conftest import Node, Run
+from tests.rpc.memory_backend import GENESIS
+
+PROGRAM = "import sys; from p2p_aios.cli.main import main; sys.exit(main())"
+Keys = dict[str, KeyPair]
+
+TASK = """
+base_file = "base.bin"
+test_shard = "{shard}"
+rounds = 2
+budget = "10.5"
+model = {{ kind = "mlp", layers = [4, 3, 2], activation = "relu" }}
+plan = {{ epochs = 1, batch = 8, learning_rate = 0.1 }}
+"""
+
+
+def test_send_waits_until_final(run: Run, keys: Keys, node: Node) -> None:
+    status = run("tx", "send", "bob", "12.5", "--key", "alice", "--json").json
+    assert (status["state"], status["receipt"]["code"]) == ("finalized", "ok")
+    account = run("account", "show", "bob", "--json").json
+    assert account["balance"] == str(12 * AIOS + AIOS // 2)
+    assert "12.5 AIOS" in run("account", "show", format_address(keys["bob"].address)).out
+    shown = run("tx", "show", status["id"])
+    assert "finalized" in shown.out
+    assert run("tx", "wait", status["id"], "--json").json == status
+    assert node.backend.blocks
+
+
+@pytest.mark.usefixtures("keys", "node")
+def test_send_without_waiting(run: Run) -> None:
+    id = run("--json", "tx", "send", "bob", "1", "-k", "alice", "--no-wait").json["id"]
+    assert run("tx", "wait", id).code == 0
+
+
+@pytest.mark.usefixtures("keys", "node")
+def test_refusals_of_the_node_have_their_code_and_exit_code(run: Run) -> None:
+    poor = run("tx", "send", "alice", "1", "--key", "bob")
+    assert (poor.code, poor.out) == (1, "")
+    assert poor.err.startswith("error [funds_missing]: ")
+    failed = run("--json", "tx", "send", "bob", "5000", "--key", "alice")
+    assert (failed.code, failed.json["error"]["code"]) == (1, "funds_missing")
+    low = run("tx", "send", "bob", "1", "--key", "alice", "--fee", "0.00000001")
+    assert (low.code, "[fee_too_low]" in low.err) == (1, True)
+    unknown = run("tx", "show", "00" * 32, "--json")
+    assert (unknown.code, unknown.json["error"]["code"]) == (1, "unknown_transaction")
+    pending = run("tx", "wait", "00" * 32, "--timeout", "0.1")
+    assert (pending.code, "[unknown_transaction]" in pending.err) == (1, True)
+
+
+def test_no_node(run: Run) -> None:
+    ran = run("node", "status", "--rpc", "http://127.0.0.1:9")
+    assert (ran.code, ran.out) == (3, "")
+    assert "error [node_unreachable]" in ran.err
+    assert "is the node running" in ran.err
+    ran = run("block", "follow", "--json", "--rpc", "http://127.0.0.1:9")
+    assert (ran.code, ran.json["error"]["code"]) == (3, "node_unreachable")
+
+
+def test_listings(run: Run, node: Node) -> None:
+    assert run("node", "status", "--json").json["network"] == "memory"
+    assert "memory" in run("node", "status", "--rpc", node.url).out
+    assert run("node", "peers", "--json").json[0]["peer_id"] == "16Uiu2"
+    assert "16Uiu2" in run("node", "peers").out
+    assert run("worker", "list", "--json").json[0]["capacity"] == 2
+    assert "train" in run("worker", "list").out
+    assert "6550000000 AIOS" in run("account", "supply").out
+    assert run("job", "list").out.strip() == "none"
+    assert run("learn", "list", "--json").json == []
+
+
+@pytest.mark.usefixtures("keys", "node")
+def test_blocks(run: Run) -> None:
+    sent = run("tx", "send", "bob", "1", "--key", "alice", "--json").json
+    height = str(sent["height"])
+    block = run("block", "show", height, "--transactions", "--events", "--json").json
+    assert block["transaction_ids"] == [sent["id"]]
+    assert block["outcome"]["receipts"][0]["events"][0]["type"] == "Transferred"
+    assert run("block", "show", block["hash"], "--json").json["header"] == block["header"]
+    assert "height" in run("block", "show").out
+    followed = run("block", "follow", "--count", "3", "--json")
+    heights = [json.loads(line)["header"]["height"] for line in followed.out.splitlines()]
+    assert heights == list(range(heights[0], heights[0] + 3))
+    assert len(run("block", "follow", "-n", "2").out.splitlines()) == 2
+
+
+@pytest.mark.usefixtures("keys", "node")
+def test_jobs(run: Run) -> None:
+    cid = format_cid(cid_of(b"input"))
+    arguments = ("job", "submit", "evaluate", "-i", cid, "--payment", "2.5", "-k", "alice")
+    sent = run(*arguments, "--json").json
+    job = run("job", "show", sent["id"], "--json").json
+    assert job["specification"]["payment"] == str(5 * AIOS // 2)
+    assert job["specification"]["inputs"] == [cid]
+    assert sent["id"] in run("job", "list").out
+
+
+def test_learning(run: Run, keys: Keys, node: Node, tmp_path: Path) -> None:
+    assert keys
+    (tmp_path / "base.bin").write_bytes(b"base")
+    file = tmp_path / "task.toml"
+    file.write_text(TASK.format(shard=format_cid(cid_of(b"shard"))))
+    sent = run("learn", "submit", str(file), "--key", "alice", "--json").json
+    assert node.backend.blobs[cid_of(b"base")] == b"base"
+    task = run("learn", "show", sent["id"], "--json").json["specification"]
+    assert (task["base"], task["budget"]) == (format_cid(cid_of(b"base")), str(21 * AIOS // 2))
+    assert (task["plan"]["learning_rate"], task["update_limit"]) == (10**8, 8 << 24)
+    id = bytes.fromhex(sent["id"])
+    assert node.backend.task_views[id].specification.model.kind is ModelKind.MLP  # type: ignore[index]
+    node.backend.settle_round(id, 0)  # type: ignore[arg-type]
+    node.backend.settle_round(id, 1)  # type: ignore[arg-type]
+    rounds = run("learn", "rounds", sent["id"], "--json").json
+    assert [each["round"] for each in rounds] == [0, 1]
+    assert "settled" in run("learn", "rounds", sent["id"], "--first", "1").out
+    assert sent["id"] in run("learn", "list").out
+    # It is finished already, so there is nothing to follow.
+    assert run("learn", "follow", sent["id"]).code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (("rounds = 2", ""), "task_malformed"),
+        (("rounds = 2", "rounds = 0"), "task_malformed"),
+        (("rounds = 2", "rounds = 2\ncolour = 1"), "task_malformed"),
+        (("0.1", "nan"), "task_malformed"),
+        (("0.1", "true"), "task_malformed"),
+        (("10.5", "many"), "amount_malformed"),
+        (("mlp", "oracle"), "task_malformed"),
+        (("base.bin", "none.bin"), "task_file_unreadable"),
+        (("rounds = 2", "rounds = = 2"), "task_malformed"),
+    ],
+)
+def test_bad_task_files(
+    run: Run, keys: Keys, tmp_path: Path, change: tuple[str, str], code: str
+) -> None:
+    assert keys
+    (tmp_path / "base.bin").write_bytes(b"base")
+    file = tmp_path / "task.toml"
+    file.write_text(TASK.format(shard=format_cid(cid_of(b"shard"))).replace(*change))
+    ran = run("--json", "learn", "submit", str(file), "--key", "alice")
+    assert (ran.code, ran.json["error"]["code"]) == (1, code)
+
+
+def test_init_writes_a_folder_that_the_node_reads(run: Run, tmp_path: Path) -> None:
+    genesis = tmp_path / "chain.json"
+    genesis.write_text(json.dumps(schema.to_json(GENESIS)))
+    folder = tmp_path / "node"
+    arguments = ("node", "init", str(folder), "--genesis", str(genesis))
+    peer = "/ip4/127.0.0.1/tcp/9/p2p/16Uiu2"
+    made = run(*arguments, "--validator", "--peer", peer, "--json").json
+    config = load_config(folder / "node.toml")
+    assert config.network.peers == (peer,)
+    assert config.node.validator_key == folder / "validator.pem"
+    assert made["chain_id"] == chain_id(GENESIS).hex()
+    assert len(bytes.fromhex(made["validator_public_key"])) == 33
+    again = run(*arguments)
+    assert (again.code, "[folder_exists]" in again.err) == (1, True)
+    genesis.write_text("{")
+    refused = run("node", "init", str(tmp_path / "other"), "--genesis", str(genesis))
+    assert (refused.code, "[genesis_unreadable]" in refused.err) == (1, True)
+    assert not (tmp_path / "other").exists()
+
+
+def test_installed_command_without_a_traceback(home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "node", "status", "--rpc", "http://127.0.0.1:9"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"AIOS_HOME": str(home), "PATH": ""},
+    )
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_interrupt_ends_follow_quietly(home: Path, node: Node) -> None:
+    """Ctrl-C in `block follow` is how people end it."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "block", "follow", "--json", "--rpc", node.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"AIOS_HOME": str(home), "PATH": ""},
+    )
+    try:
+        assert child.stdout is not None
+        assert json.loads(child.stdout.readline())["header"]["height"] > 0
+        child.send_signal(2)
+        _, err = child.communicate(timeout=20)
+        assert (child.returncode, err) == (130, b"")
+    finally:
+        child.kill()
+        child.wait()
