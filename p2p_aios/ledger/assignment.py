@@ -25,6 +25,8 @@ from p2p_aios.units import Address, Height
 
 ASSIGNMENTS_PER_BLOCK_MAX: Final = 64
 """Jobs assigned at one block's start."""
+OVERDUE_PER_BLOCK_MAX: Final = 64
+"""Missed deadlines, and vain waits, handled at one block's start, longest due first."""
 
 FreePlaces = dict[JobKind, dict[Address, int]]
 """Per kind: workers that offer it and how many more jobs each may hold."""
@@ -33,9 +35,9 @@ FreePlaces = dict[JobKind, dict[Address, int]]
 def advance_jobs(env: Environment) -> None:
     """At block start: take back what is overdue, refund what nobody takes, draw workers."""
     state, height = env.state, env.context.height
-    for due in overdue(state.require(JOB_INDEX).assigned, height):
+    for due in overdue(state.require(JOB_INDEX).assigned, height)[:OVERDUE_PER_BLOCK_MAX]:
         _miss_deadline(env, state.require(JOBS, due.id))
-    for due in overdue(state.require(JOB_INDEX).waiting, height):
+    for due in overdue(state.require(JOB_INDEX).waiting, height)[:OVERDUE_PER_BLOCK_MAX]:
         refund_job(env, state.require(JOBS, due.id), "no_worker")
     waiting = state.require(JOB_INDEX).waiting
     if waiting:

@@ -1,6 +1,10 @@
-"""Learning deadlines, handled at each block's start before any transaction."""
+"""Learning deadlines, handled at each block's start before any transaction.
 
-from typing import assert_never
+A block advances a bounded number of tasks, those due longest first. Where more are due, the rest
+stay open a block longer, and what is submitted to them until then still counts.
+"""
+
+from typing import Final, assert_never
 
 from p2p_aios.errors import invariant
 from p2p_aios.ledger.attestation import close_attest
@@ -11,10 +15,14 @@ from p2p_aios.ledger.schedule import overdue
 from p2p_aios.ledger.tables import ROUNDS, TASK_INDEX, TASKS, round_key
 from p2p_aios.ledger.tasks import try_round
 
+TASKS_PER_BLOCK_MAX: Final = 32
+"""Tasks advanced at one block's start; each may touch every seat of a round."""
+
 
 def advance_tasks(env: Environment) -> None:
     """Open what waits, close what is overdue; each task takes at most one step a block."""
-    for due in overdue(env.state.require(TASK_INDEX).open, env.context.height):
+    due_now = overdue(env.state.require(TASK_INDEX).open, env.context.height)
+    for due in due_now[:TASKS_PER_BLOCK_MAX]:
         task = env.state.require(TASKS, due.id)
         if task.status is TaskStatus.WAITING:
             try_round(env, task)

@@ -257,7 +257,7 @@ class LearningRound:
     """Model the round trains from."""
     opened: Height
     deadline: Height
-    """Last height of the phase."""
+    """Last height of the phase; once closed, the height that closed it."""
     seats: Annotated[tuple[RoundSeat, ...], Size(0, 256)]
     """In the order drawn."""
     bonds: Amount

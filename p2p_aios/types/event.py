@@ -173,7 +173,7 @@ class RoundVoided:
     task: TaskId
     round: Round
     code: Code
-    """`too_few_updates` or `no_quorum`."""
+    """`too_few_updates`, `no_quorum`, or `too_few_workers` (none opened; the task ends)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,15 @@ import pytest
 from p2p_aios.errors import Invalid
 from p2p_aios.ledger.queries import (
     read_account,
+    read_committee,
     read_supply,
     read_task,
     read_validator,
     read_worker,
 )
 from p2p_aios.ledger.records import RoundPhase
+from p2p_aios.ledger.tables import COMMITTEES, epoch_key
+from p2p_aios.types.compute import JobKind, RegisterWorker, RetireWorker
 from p2p_aios.types.event import (
     AttestationRefused,
     RoundOpened,
@@ -23,9 +26,10 @@ from p2p_aios.types.event import (
 )
 from p2p_aios.types.learning import AttestRound, Verdict
 from p2p_aios.types.transaction import Transfer
-from p2p_aios.units import AIOS, Amount, Hash
+from p2p_aios.units import AIOS, Amount, Epoch, Hash
 from tests.ledger.world import (
     ALICE,
+    BOB,
     SCORE,
     VALIDATORS,
     WORKERS,
@@ -80,6 +84,23 @@ def test_two_thirds_are_not_enough() -> None:
     assert world.round(task).phase is RoundPhase.SETTLED
 
 
+def test_exactly_two_thirds_are_not_enough() -> None:
+    world, task = attesting()
+    panel = read_committee(world.state, Epoch(0))
+    assert panel is not None
+    weights = (2, 2, 1, 1)
+    members = tuple(
+        replace(member, weight=weight)
+        for member, weight in zip(panel.members, weights, strict=True)
+    )
+    key = COMMITTEES.prefix + epoch_key(0)
+    world.state[key] = COMMITTEES.encode(replace(panel, members=members))
+    say(world, attest(task, 0), 0, 1)
+    assert world.round(task).phase is RoundPhase.ATTEST
+    say(world, attest(task, 0), 2)
+    assert world.round(task).phase is RoundPhase.SETTLED
+
+
 def test_a_quorum_settles_pays_and_opens_the_next_round_in_the_same_block() -> None:
     world, task = attesting()
     before = [world.balance(w.address) for w in WORKERS]
@@ -96,6 +117,20 @@ def test_a_quorum_settles_pays_and_opens_the_next_round_in_the_same_block() -> N
         record = read_worker(world.state, worker.address)
         assert record is not None
         assert record.accepted == 1
+
+
+def test_offers_made_in_the_settling_block_do_not_touch_the_next_draw() -> None:
+    """Its mix is known to the block's proposer, so what it draws from was fixed before."""
+    world, task = attesting()
+    say(world, attest(task, 0), 0, 1)
+    newcomer = RegisterWorker(VALIDATORS[0].address, 1, (JobKind.TRAIN,))
+    world.block(
+        world.transaction(WORKERS[0], RetireWorker()),
+        world.transaction(BOB, newcomer),
+        world.free(VALIDATORS[2], attest(task, 0)),
+    )
+    (opened,) = world.found(RoundOpened)
+    assert set(opened.seats) == {worker.address for worker in WORKERS}
 
 
 def test_shares_round_down_and_the_rest_is_refunded_at_the_end() -> None:

@@ -224,6 +224,30 @@ def test_a_missed_deadline_draws_somebody_else() -> None:
     assert idle.held == 0
 
 
+def test_who_missed_a_deadline_is_not_drawn_again_while_others_are_free() -> None:
+    world = World()
+    for worker in WORKERS[:2]:
+        world.do((worker, offer(64)))
+    world.block(*(world.transaction(ALICE, ORDER, nonce=nonce) for nonce in range(12)))
+    world.block()
+    first = {event.job: event.worker for event in world.found(JobAssigned)}
+    world.blocks(4)
+    second = {event.job: event.worker for event in world.found(JobAssigned)}
+    assert first.keys() == second.keys()
+    assert all(first[job] != second[job] for job in first)
+
+
+def test_a_retired_worker_is_kept_until_its_job_is_done() -> None:
+    world = World()
+    world.do((WORKERS[0], offer()))
+    id = world.last_id(ALICE, replace(ORDER, window_blocks=20))
+    world.do((WORKERS[0], RetireWorker()))
+    world.blocks(world.params.epoch_blocks - world.height)
+    assert world.do((WORKERS[0], receipt_for(job_of(world, id)))) == ("ok",)
+    world.blocks(world.params.epoch_blocks)
+    assert read_worker(world.state, WORKERS[0].address) is None
+
+
 def test_a_receipt_at_its_deadline_counts() -> None:
     world, id = submitted()
     world.block()
@@ -257,8 +281,7 @@ def test_a_job_that_finds_no_worker_is_refunded() -> None:
 def test_capacity_bounds_the_jobs_a_worker_holds() -> None:
     world = World()
     world.do((WORKERS[0], offer(2)))
-    for _ in range(3):
-        world.block(world.transaction(ALICE, ORDER))
+    world.block(*(world.transaction(ALICE, ORDER, nonce=nonce) for nonce in range(3)))
     world.block()
     statuses = sorted(job.status for job in list_open_jobs(world.state))
     assert statuses == [JobStatus.WAITING, JobStatus.ASSIGNED, JobStatus.ASSIGNED]

@@ -319,3 +319,15 @@ def test_open_tasks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_stranger_task_id_is_not_found() -> None:
     assert read_task(World().state, Hash(key("x").secret)) is None
+
+
+def test_a_block_advances_a_bounded_number_of_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2p_aios.ledger.phases.TASKS_PER_BLOCK_MAX", 1)
+    world = World()
+    world.register_workers()
+    world.do((ALICE, make_task()), (BOB, make_task()))
+    world.block()
+    assert len(world.found(RoundOpened)) == 1
+    world.block()
+    assert len(world.found(RoundOpened)) == 1
+    assert len(list_tasks(world.state)) == 2

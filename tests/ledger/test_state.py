@@ -7,7 +7,7 @@ import pytest
 from p2p_aios.codec import schema
 from p2p_aios.crypto.hashing import sha256
 from p2p_aios.errors import Corrupt
-from p2p_aios.ledger.draw import draw_distinct, draw_seed
+from p2p_aios.ledger.draw import _below, draw_distinct, draw_seed
 from p2p_aios.ledger.records import Account, Due
 from p2p_aios.ledger.schedule import overdue, with_due, without_due
 from p2p_aios.ledger.state import State
@@ -112,3 +112,9 @@ def test_draws_are_uniform() -> None:
         for element in draw_distinct(sha256(i.to_bytes(4, "big")), range(6), 2)
     )
     assert all(abs(seen[element] - 2000) < 5 * 37 for element in range(6))
+
+
+def test_words_that_would_favour_small_numbers_are_skipped() -> None:
+    """2^64 = 1 (mod 3): the last word would make 0 more likely than 1 and 2."""
+    assert _below(iter([2**64 - 1, 5]), 3) == 2
+    assert _below(iter([2**64 - 1]), 4) == 3
