@@ -156,3 +156,7 @@ def _report_group(group: BaseExceptionGroup[BaseException], is_json: bool) -> in
     if not isinstance(faults, AiosError):
         raise group
     return _report(faults.code, faults.message, _exit_code(faults), is_json, faults.details)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,6 @@ is the command's: `testnet` adds a group. A name that `aios` has already, such a
 app's commands to that group, and `worker.join` adds one command to it.
 """
 
-from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -34,15 +33,21 @@ class PluginGroup(TyperGroup):
         # A dotted entry point is the cheaper one to try: it loads nothing else.
         dotted = find_plugin(f"{self.name}.{cmd_name}")
         if dotted is not None:
-            return load_plugin(dotted)
-        whole = find_plugin(str(self.name))
-        return None if whole is None else load_plugin(whole).get_command(ctx, cmd_name)
+            return load_or_explain(dotted)
+        return self._whole().get(cmd_name)
 
     def _plugged(self) -> list[str]:
         prefix = f"{self.name}."
         dotted = [n.removeprefix(prefix) for n in plugin_names() if n.startswith(prefix)]
-        whole = find_plugin(str(self.name))
-        return dotted if whole is None else dotted + list(load_plugin(whole).commands)
+        return dotted + list(self._whole())
+
+    def _whole(self) -> dict[str, Any]:
+        """Commands of the plugin that is named like this group."""
+        plugin = find_plugin(str(self.name))
+        if plugin is None:
+            return {}
+        command = load_or_explain(plugin)
+        return dict(getattr(command, "commands", {str(command.name): command}))
 
 
 class RootGroup(TyperGroup):
@@ -55,7 +60,7 @@ class RootGroup(TyperGroup):
         plugged = [name for name in plugin_names() if "." not in name]
         return [*self.built_in, *(name for name in plugged if name not in self.built_in)]
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, _ctx: Any, cmd_name: str) -> Any:
         place = self.built_in.get(cmd_name)
         if place is not None:
             module, _, attribute = place.partition(":")
@@ -63,13 +68,7 @@ class RootGroup(TyperGroup):
         plugin = find_plugin(cmd_name)
         if plugin is None or "." in cmd_name:
             return None
-        try:
-            return load_plugin(plugin)
-        except Invalid as fault:
-            if ctx.args or getattr(ctx, "_protected_args", ()):
-                raise
-            # Only listed in the help: a broken plugin must not take `aios --help` down.
-            return _command(_broken(fault), cmd_name)
+        return load_or_explain(plugin)
 
 
 def plugin_names() -> list[str]:
@@ -84,6 +83,17 @@ def find_plugin(name: str) -> "EntryPoint | None":
     from importlib.metadata import entry_points
 
     return next(iter(entry_points(group=ENTRY_POINT_GROUP, name=name)), None)
+
+
+def load_or_explain(plugin: "EntryPoint") -> Any:
+    """The plugin's command, or one in its place that says why it does not load.
+
+    So a broken plugin does not take down the help of the group that lists it.
+    """
+    try:
+        return load_plugin(plugin)
+    except Invalid as fault:
+        return _command(_broken(fault), plugin.name.rpartition(".")[2])
 
 
 def load_plugin(plugin: "EntryPoint") -> Any:
@@ -111,11 +121,18 @@ def _command(app: typer.Typer, name: str) -> Any:
 
 
 def _broken(fault: Invalid) -> typer.Typer:
+    """A command that, whatever its arguments, says why the plugin does not load."""
     app = typer.Typer(add_completion=False)
 
+    @app.command(
+        help="Broken: does not load.",
+        context_settings={
+            "allow_extra_args": True,
+            "ignore_unknown_options": True,
+            "help_option_names": [],
+        },
+    )
     def explain() -> None:
         raise fault
 
-    decorate: Callable[..., Any] = app.command(help="Broken: does not load.")
-    decorate(explain)
     return app
