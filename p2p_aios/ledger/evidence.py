@@ -9,7 +9,7 @@ from p2p_aios.ledger.tables import COMMITTEES, VALIDATORS, epoch_key
 from p2p_aios.types.committee import Member
 from p2p_aios.types.event import EvidenceRecorded
 from p2p_aios.types.transaction import ReportEvidence
-from p2p_aios.types.vote import Ballot, Vote, VoteKind, ballot_digest
+from p2p_aios.types.vote import Ballot, Vote, ballot_digest, is_conflict
 
 
 def report_evidence(env: Environment, action: ReportEvidence) -> None:
@@ -19,7 +19,7 @@ def report_evidence(env: Environment, action: ReportEvidence) -> None:
     `evidence_unknown_seat`, `evidence_signature_invalid`, `evidence_repeated`.
     """
     first, second = action.first, action.second
-    if first.seat != second.seat or not are_conflicting(first.ballot, second.ballot):
+    if first.seat != second.seat or not is_conflict(first.ballot, second.ballot):
         raise Invalid(
             "evidence_not_conflicting",
             "these votes can both be honest: evidence is two different notarize or finalize votes, "
@@ -31,15 +31,6 @@ def report_evidence(env: Environment, action: ReportEvidence) -> None:
         if not is_signed(member.public_key, digest, vote.signature):
             raise Invalid("evidence_signature_invalid", "a vote is not signed by its seat's key")
     _record_fault(env, member, first.ballot)
-
-
-def are_conflicting(first: Ballot, second: Ballot) -> bool:
-    """Whether no honest validator signs both ballots; notarize with nullify is legal."""
-    if (first.epoch, first.view) != (second.epoch, second.view):
-        return False
-    if first.kind == second.kind:
-        return first.kind != VoteKind.NULLIFY and first.block != second.block
-    return {first.kind, second.kind} == {VoteKind.FINALIZE, VoteKind.NULLIFY}
 
 
 def _member(env: Environment, vote: Vote) -> Member:

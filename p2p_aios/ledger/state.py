@@ -3,7 +3,7 @@
 from typing import Any, Final, Protocol, TypeVar
 
 from p2p_aios.errors import Corrupt
-from p2p_aios.ledger.tables import TABLES, Table
+from p2p_aios.ledger.tables import Table
 
 Record = TypeVar("Record")
 
@@ -28,9 +28,9 @@ class State:
 
     def __init__(self, reader: StateReader) -> None:
         self._reader = reader
-        self._before: dict[bytes, bytes | None] = {}
+        self._before: dict[bytes, Any] = {}
         self._records: dict[bytes, Any] = {}
-        self._written: dict[bytes, None] = {}
+        self._written: dict[bytes, Table[Any]] = {}
         self._undo: list[tuple[bytes, Any]] = []
 
     def get(self, table: Table[Record], key: bytes = b"") -> Record | None:
@@ -54,7 +54,7 @@ class State:
         full = table.prefix + key
         self._undo.append((full, self._records.get(full, _ABSENT)))
         self._records[full] = record
-        self._written[full] = None
+        self._written[full] = table
 
     def savepoint(self) -> int:
         """A mark for `rollback`; marks nest."""
@@ -69,12 +69,12 @@ class State:
     def writes(self) -> dict[bytes, bytes | None]:
         """Full key to new value, None to delete; keys whose value stays the same are left out."""
         changed: dict[bytes, bytes | None] = {}
-        for full in self._written:
+        for full, table in self._written.items():
             record = self._records[full]
             if record is _ABSENT:
                 continue
-            value = None if record is None else TABLES[full[:1]].encode(record)
-            before = self._before[full] if full in self._before else self._reader.get(full)
-            if value != before:
+            value = None if record is None else table.encode(record)
+            before = self._before.get(full, _ABSENT)
+            if value != (self._reader.get(full) if before is _ABSENT else before):
                 changed[full] = value
         return changed

@@ -30,7 +30,8 @@ class SetBeaconAnchor:
     """Register a fresh beacon chain for the sending validator (DESIGN §6, "Beacon")."""
 
     anchor: Hash
-    """Last element of a new sha256 chain; the next reveal is its preimage."""
+    """Last element of a new sha256 chain. It replaces the chain in use two epochs later, so that
+    nobody who knows a mix can choose the next; the first reveal after that is its preimage."""
 
 
 @dataclass(frozen=True, slots=True)
