@@ -17,15 +17,6 @@ from pathlib import Path
 from typing import Final
 
 import ecdsa
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.padding import PKCS7
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 from ecdsa import der
 
 from p2p_aios.crypto.keys import ORDER, KeyPair
@@ -100,6 +91,10 @@ def decode_pem(pem: bytes) -> KeyPair:
 
 def encrypt_pem(key: KeyPair, passphrase: str) -> bytes:
     """PKCS#8 under a passphrase, which must not be empty."""
+    # `cryptography` is imported where it is used: it would slow the start of `aios key list`.
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    from cryptography.hazmat.primitives.padding import PKCS7
+
     salt, start = secrets.token_bytes(16), secrets.token_bytes(16)
     derived = hashlib.pbkdf2_hmac("sha256", passphrase.encode(), salt, PBKDF2_ROUNDS)
     padder = PKCS7(128).padder()
@@ -114,6 +109,9 @@ def decrypt_pem(pem: bytes, passphrase: str | None) -> KeyPair:
     """Inverse of `encrypt_pem`, for OpenSSL's files too; raises as `load_keystore` does."""
     if not passphrase:
         raise Invalid("passphrase_required", "this keystore is encrypted: give its passphrase")
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     try:
         private = load_pem_private_key(pem, passphrase.encode())
     except ValueError as error:
@@ -135,6 +133,9 @@ def export_public_pem(key: KeyPair) -> str:
 
 
 def _private_key_info(key: KeyPair) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
     # Not from `ecdsa`, whose PKCS#8 says version 1, which `cryptography` does not read.
     private = ec.derive_private_key(int.from_bytes(key.secret, "big"), ec.SECP256K1())
     return private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())

@@ -39,8 +39,8 @@ BLOB_S_MAX: Final = 120
 """Deadline for a blob to arrive, or to be found."""
 BLOB_TRANSFERS_MAX: Final = 4
 """Blobs in memory at once."""
-REQUESTS_MAX: Final = 64
-"""JSON-RPC messages in work at once."""
+REQUESTS_MAX: Final = 256
+"""JSON-RPC messages in work at once; most of them may be waiting for a block."""
 BLOB_PIECE_BYTES: Final = 1 << 18
 _JSON: Final = "application/json"
 
