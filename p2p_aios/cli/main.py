@@ -159,4 +159,4 @@ def _report_group(group: BaseExceptionGroup[BaseException], is_json: bool) -> in
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
