@@ -162,25 +162,30 @@ def _settle(
         learning_round, seats=_with_verdicts(learning_round, statement), settled=statement
     )
     if len(accepted) < task.spec.updates_min:
-        env.events.append(RoundVoided(task.id, task.round, "too_few_updates"))
-        close_round(env, replace(judged, phase=RoundPhase.VOIDED))
+        code = "too_few_updates"
+        env.events.append(RoundVoided(task.id, task.round, code))
+        close_round(env, replace(judged, phase=RoundPhase.VOIDED, code=code))
         end_round(env, task, task.model)
     else:
-        paid_task = _pay(env, task, tuple(accepted), statement)
-        close_round(env, replace(judged, phase=RoundPhase.SETTLED))
+        share = Amount(task.spec.budget // task.spec.rounds // len(accepted))
+        paid_task = _pay(env, task, tuple(accepted), statement, share)
+        close_round(env, replace(judged, phase=RoundPhase.SETTLED, paid=share))
         end_round(env, paid_task, statement.aggregate)
 
 
 def _pay(
-    env: Environment, task: LearningTask, accepted: tuple[Address, ...], statement: AttestRound
+    env: Environment,
+    task: LearningTask,
+    accepted: tuple[Address, ...],
+    statement: AttestRound,
+    share: Amount,
 ) -> LearningTask:
-    """⌊budget / rounds / K⌋ to each of the K accepted; the rest stays in the task's escrow."""
-    share = task.spec.budget // task.spec.rounds // len(accepted)
+    """`share`, ⌊budget / rounds / K⌋, to each of the K accepted; the rest stays in escrow."""
     for worker in accepted:
         pay_out(env.state, "escrow", worker, share)
     count_accepted(env.state, accepted)
     settled = RoundSettled(
-        task.id, task.round, statement.aggregate, statement.score, Amount(share), accepted
+        task.id, task.round, statement.aggregate, statement.score, share, accepted
     )
     env.events.append(settled)
     return replace(task, escrow=Amount(task.escrow - share * len(accepted)))

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from p2p_aios.codec.limits import Range, Size
 from p2p_aios.types.committee import PeerIdBytes
 from p2p_aios.types.compute import JobId, JobKind, JobReceipt, SubmitJob
+from p2p_aios.types.event import Code
 from p2p_aios.types.learning import AttestRound, Round, SubmitTask, TaskId, Verdict
 from p2p_aios.types.vote import SEATS_MAX
 from p2p_aios.units import Address, Amount, Cid, Epoch, Hash, Height, PublicKey
@@ -270,6 +271,10 @@ class LearningRound:
     """Panel members that attested, late ones included."""
     settled: AttestRound | None
     """What more than 2/3 of the panel's weight attested."""
+    paid: Amount
+    """To each accepted contributor."""
+    code: Code | None
+    """Why it was voided."""
 
     @property
     def revealed(self) -> tuple[RoundSeat, ...]:

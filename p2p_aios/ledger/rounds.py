@@ -161,7 +161,7 @@ def void_round(
         if _holds_bond(learning_round, seat):
             learning_round = return_bond(env.state, task, learning_round, seat.worker)
     env.events.append(RoundVoided(task.id, task.round, code))
-    close_round(env, replace(learning_round, phase=RoundPhase.VOIDED))
+    close_round(env, replace(learning_round, phase=RoundPhase.VOIDED, code=code))
     end_round(env, task, task.model)
 
 

@@ -155,6 +155,8 @@ def _open_round(env: Environment, task: LearningTask) -> bool:
         attestations=(),
         heard=(),
         settled=None,
+        paid=Amount(0),
+        code=None,
     )
     state.put(ROUNDS, round_key(task.id, task.round), opened)
     _change_seats(state, workers, 1)

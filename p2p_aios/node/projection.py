@@ -132,7 +132,7 @@ def view_round(round_: LearningRound) -> RoundView:
         paid=round_.paid,
         code=round_.code,
         opened=round_.opened,
-        closed=round_.closed,
+        closed=round_.deadline if is_closed else None,
     )
 
 
