@@ -1,18 +1,22 @@
 """One multiplexed connection: frames leave whole, the dead are noticed, buffers are bounded.
 
-Three things that libp2p 0.8.1's yamux lacks:
+Four things that libp2p 0.8.1's yamux lacks:
 
 - *Whole frames.* Stock hands a frame to the cipher and then to the socket; a task cancelled in
   between leaves half a frame on the wire, and every later frame of the connection, of every
   stream, is garbage: cancelling one `stream.write` (or a `stream.read`, which sends window
   updates) poisons the connection. Here a frame, once begun, is written to its end; what cannot be
   written is ended by closing the socket (`abort`). So cancelling tears at most its own stream.
+- *A reader that never waits to write.* Stock answers pings and new streams from the task that
+  reads. When both ends do so while the sockets between them are full, neither reads again. Here
+  answers are queued for a task of their own.
 - *Liveness.* A peer that is stopped or unplugged sends no FIN. Every connection pings, and is
   aborted when nothing at all has been heard for `SILENCE_S`.
 - *Bounds.* Stock only logs when a peer ignores its window, and buffers without end.
 """
 
 import struct
+from collections import deque
 from typing import Any, Final
 
 import trio
@@ -30,8 +34,10 @@ PING_INTERVAL_S: Final = 1.5
 SILENCE_S: Final = 3.0
 """Unheard for this long, a connection is dead."""
 WATCH_INTERVAL_S: Final = 0.5
-STALL_S: Final = 1.0
-"""A watch this late means that we ourselves stood still, and says nothing about the peer."""
+"""Silence is counted in watches, not by the clock: on a starved machine watches come late, and
+what the peer sent meanwhile may lie unread in the socket."""
+REPLIES_MAX: Final = 1024
+"""Answers waiting to be written; a peer that asks more and reads nothing is cut off."""
 BUFFERED_BYTES_MAX: Final = 16 << 20
 """Received but unread, over all streams of a connection."""
 STREAMS_MAX: Final = 512
@@ -45,6 +51,9 @@ class Connection(Yamux):
 
     def __init__(self, secured: Any, peer_id: Any, *, is_initiator: bool) -> None:
         self._heard = _HeardConnection(secured)
+        self._reader: trio.lowlevel.Task | None = None
+        self._replies: deque[bytes] = deque()
+        self._replied = trio.Event()
         super().__init__(self._heard, peer_id, is_initiator=is_initiator)
 
     async def abort(self) -> None:
@@ -58,7 +67,18 @@ class Connection(Yamux):
             except Exception:  # noqa: BLE001 - the socket is gone either way
                 return
 
+    async def handle_incoming(self) -> None:
+        self._reader = trio.lowlevel.current_task()
+        await super().handle_incoming()
+
     async def _write_frame(self, data: bytes) -> None:
+        if trio.lowlevel.current_task() is self._reader:
+            if len(self._replies) >= REPLIES_MAX:
+                await self.abort()
+                return
+            self._replies.append(data)
+            self._replied.set()
+            return
         async with self._write_lock:
             with trio.CancelScope(shield=True):
                 await self.secured_conn.write(data)
@@ -74,6 +94,7 @@ class Connection(Yamux):
         """Replaces stock's ping every 30 s, which draws no conclusion from silence."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._ping_forever)
+            nursery.start_soon(self._write_replies)
             await self._watch_silence()
             nursery.cancel_scope.cancel()
 
@@ -89,31 +110,39 @@ class Connection(Yamux):
                 return
             await trio.sleep(PING_INTERVAL_S)
 
-    async def _watch_silence(self) -> None:
-        self._heard.at_s = trio.current_time()
+    async def _write_replies(self) -> None:
         while not self.event_shutting_down.is_set():
-            due_s = trio.current_time() + WATCH_INTERVAL_S
-            await trio.sleep_until(due_s)
-            now_s = trio.current_time()
-            if now_s - due_s > STALL_S:
-                self._heard.at_s = now_s
-            elif now_s - self._heard.at_s > SILENCE_S:
+            while self._replies:
+                try:
+                    await self._write_frame(self._replies.popleft())
+                except Exception:  # noqa: BLE001 - as in _ping_forever
+                    return
+            self._replied = trio.Event()
+            await self._replied.wait()
+
+    async def _watch_silence(self) -> None:
+        silence_s = 0.0
+        while not self.event_shutting_down.is_set():
+            await trio.sleep(WATCH_INTERVAL_S)
+            silence_s = 0.0 if self._heard.anything else silence_s + WATCH_INTERVAL_S
+            self._heard.anything = False
+            if silence_s >= SILENCE_S:
                 await self.abort()
                 return
 
 
 class _HeardConnection:
-    """The secured connection, remembering when it last brought anything."""
+    """The secured connection, remembering whether it brought anything."""
 
     def __init__(self, secured: Any) -> None:
         self._secured = secured
         self._read = secured.read
         self.write = secured.write
-        self.at_s = trio.current_time()
+        self.anything = False
 
     async def read(self, n: int | None = None) -> bytes:
         data: bytes = await self._read(n)
-        self.at_s = trio.current_time()
+        self.anything = True
         return data
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Three measured speed overrides of py-libp2p 0.8.1, and three limits it offers no setting for.
+"""Four measured speed overrides of py-libp2p 0.8.1, and three limits it offers no setting for.
 
 Every override replaces a name inside libp2p and states the profile behind it. They are installed
 once per process and hold for the pinned version only: `tests/network/test_overrides.py` fails when
@@ -24,6 +24,8 @@ WINDOW_UPDATE_BYTES: Final = 64 * 1024
 RECEIVE_WINDOW_BYTES_MAX: Final = 2 << 20
 """Where a stream's receive window stops growing (16 MiB in stock): it bounds what one stream may
 make us hold, and at 100 ms still carries 20 MB/s."""
+MUX_FRAME_BYTES_MAX: Final = 65_535 - 16
+"""Largest yamux frame with its header: what one noise message holds."""
 OUTBOX_RPCS_MAX: Final = 1024
 """Gossip RPCs waiting for one peer (32 in stock, which drops silently under a burst)."""
 OUTBOX_BYTES_MAX: Final = 8 << 20
@@ -41,11 +43,14 @@ def install_overrides() -> None:
     _cache_signed_record()
     _cache_id_hash()
     _defer_window_updates()
+    _fit_frames()
     yamux_module.MAX_WINDOW_SIZE = RECEIVE_WINDOW_BYTES_MAX
     pubsub_module.RpcQueue = OutboundQueue
     # A remote peer can make libp2p log at ERROR as often as it likes; what matters of it is
-    # logged by this package, once per event.
-    logging.getLogger("libp2p").setLevel(logging.CRITICAL)
+    # logged by this package, once per event. (One of its loggers sets a level of its own.)
+    for name in ("libp2p", "libp2p.network.auto_connector"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("libp2p").addHandler(logging.NullHandler())
 
 
 def _cache_signed_record() -> None:
@@ -103,6 +108,12 @@ def _defer_window_updates() -> None:
         await stock(self, bytes_read=consumed)
 
     YamuxStream._auto_tune_and_send_window_update = deferred
+
+
+def _fit_frames() -> None:
+    """Stock's full yamux frame is 17 bytes larger than a noise message, so that each takes two
+    encryptions and two packets: 100 MB/s become 140 without."""
+    yamux_module.MAX_MESSAGE_SIZE = MUX_FRAME_BYTES_MAX
 
 
 class OutboundQueue(RpcQueue):

@@ -9,7 +9,7 @@ from typing import Final
 
 GARBAGE: Final = 100
 """Points for what no honest node can send: a ban at once."""
-REJECTED: Final = 25
+REJECTED: Final = 30
 """Points for a message that its validator rejected."""
 NUISANCE: Final = 5
 """Points for what a slow or outdated peer may do now and then."""

@@ -9,6 +9,7 @@ for every topic name a peer invents. `GuardedPubsub` reads, checks and judges wh
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, Final
@@ -170,6 +171,7 @@ class GuardedPubsub(Pubsub):
         )
         self._judge = judge
         self._blame = blame
+        self._readers: Counter[Any] = Counter()
         # Stock starts at whole seconds and adds one per message: a node that published faster
         # than one a second repeats sequence numbers after a restart, and is then ignored.
         self.counter = time.time_ns()
@@ -178,6 +180,7 @@ class GuardedPubsub(Pubsub):
         """Read RPCs until the stream ends; one at a time, so a peer waits for its own work only."""
         peer_id = stream.muxed_conn.peer_id
         reader, buffer = Stream(stream), FrameBuffer(FRAME_BYTES_MAX, read_varint_header)
+        self._readers[peer_id] += 1
         try:
             while self.manager.is_running and (data := await reader.read()):
                 buffer.feed(data)
@@ -189,6 +192,36 @@ class GuardedPubsub(Pubsub):
             self._handle_dead_peer(peer_id)
         except Unavailable:
             await reader.reset()
+        finally:
+            self._readers[peer_id] -= 1
+            if not self._readers[peer_id]:
+                del self._readers[peer_id]
+                self._forget_all_subscriptions(peer_id)
+
+    def _forget_all_subscriptions(self, peer_id: Any) -> None:
+        """What a peer subscribed to holds as long as the stream that carried it. Stock forgets it
+        when *our* stream to the peer ends, and is told again only after a reconnection."""
+        if peer_id not in self._readers:
+            super()._forget_all_subscriptions(peer_id)
+
+    async def _handle_new_peer(self, peer_id: Any) -> None:
+        """A peer that is back before stock has noticed that it was gone gets a new stream."""
+        self._drop_dead_stream(peer_id)
+        await super()._handle_new_peer(peer_id)
+
+    async def handle_dead_peer_queue(self) -> None:
+        """Stock does nothing while the peer has another connection, though its stream was on this
+        one."""
+        async with self.dead_peer_receive_channel:
+            self.event_handle_dead_peer_queue_started.set()
+            async for peer_id in self.dead_peer_receive_channel:
+                self._drop_dead_stream(peer_id)
+
+    def _drop_dead_stream(self, peer_id: Any) -> None:
+        """Forget our stream to a peer if its connection ended; stock opens another if it can."""
+        stream = self.peers.get(peer_id)
+        if stream is not None and stream.muxed_conn.event_shutting_down.is_set():
+            self._handle_dead_peer(peer_id)
 
     async def _handle_rpc(self, peer_id: Any, rpc: Any) -> None:
         await trio.lowlevel.checkpoint()

@@ -8,6 +8,7 @@ Time-outs here may fall into a write: `connection.py` sees to it that frames lea
 stream is reset afterwards.
 """
 
+import contextlib
 import logging
 import re
 from collections import Counter
@@ -164,6 +165,13 @@ class Requests:
         if patience.cancelled_caught:
             self._host.penalize(stream.peer, NUISANCE, "question_too_slow")
             return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_at_end, stream, nursery.cancel_scope)
+            await self._write_reply(stream, payload)
+            nursery.cancel_scope.cancel()
+
+    async def _write_reply(self, stream: Stream, payload: bytes) -> None:
+        """Raises Unavailable(`stream_lost`)."""
         try:
             if self._handler is None:
                 raise Unavailable("not_serving", "this node answers no requests yet")
@@ -205,6 +213,14 @@ async def _write_parts(stream: Stream, data: bytes) -> None:
 async def _write_refusal(stream: Stream, kind: _Kind, code: str, message: str) -> None:
     body = f"{code}\n{message}".encode()[: REFUSAL_BYTES_MAX - 1]
     await stream.write(encode_frame(bytes([kind]) + body))
+
+
+async def _cancel_at_end(stream: Stream, scope: trio.CancelScope) -> None:
+    """Nobody waits for an answer whose asker has gone; libp2p lets handlers run on."""
+    with contextlib.suppress(Unavailable):
+        while await stream.read():
+            pass
+    scope.cancel()
 
 
 async def _part_from(stream: Stream) -> None:

@@ -10,7 +10,7 @@ Nothing here is acknowledged or sent again: a write is not a delivery, a full ou
 oldest frames, and what is queued when a peer leaves is lost. Consensus repeats what matters.
 A peer whose kernel closes its sockets (kill -9) has left as soon as the stream ends; one that is
 stopped has left when its connection has been silent too long (`connection.SILENCE_S`); one that
-does not read has left after `STALL_S`.
+does not read has left when a write found no room in its window for 5 s (libp2p's own limit).
 """
 
 import logging
@@ -37,9 +37,6 @@ URGENT_QUEUED_MAX: Final = 1024
 URGENT_QUEUED_BYTES_MAX: Final = 4 << 20
 BULK_QUEUED_MAX: Final = 16
 BULK_QUEUED_BYTES_MAX: Final = 8 << 20
-STALL_S: Final = 6.0
-"""A write under way for longer means that the peer does not read."""
-STALL_CHECK_S: Final = 1.0
 ACCEPT_S_MAX: Final = 5.0
 RETRY_S: Final = 0.2
 RETRY_S_MAX: Final = 2.0
@@ -81,7 +78,6 @@ class _Lane:
 
     protocol: str
     outbox: Outbox
-    writing_since_s: float | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -219,7 +215,6 @@ class CommitteeStreams:
             self.dropped += lane.outbox.dropped
             lane.outbox.dropped = 0
             lane.outbox.clear()
-            lane.writing_since_s = None
         for stream in streams:
             await stream.reset()
         if was_joined:
@@ -240,17 +235,6 @@ class CommitteeStreams:
             for lane, stream in zip(link.lanes, streams, strict=True):
                 nursery.start_soon(until_lost, partial(_write_forever, lane, stream))
                 nursery.start_soon(until_lost, partial(_watch_end, stream))
-            nursery.start_soon(until_lost, partial(self._watch_stall, link))
-
-    async def _watch_stall(self, link: _Link) -> None:
-        while True:
-            await trio.sleep(STALL_CHECK_S)
-            for lane in link.lanes:
-                since_s = lane.writing_since_s
-                if since_s is not None and trio.current_time() - since_s > STALL_S:
-                    # A write cannot be taken back; only the connection can end it.
-                    await self._host.disconnect(link.peer)
-                    raise Unavailable("peer_stalled", "the peer does not read")
 
     async def _receive(self, urgent: bool, stream: Stream) -> None:
         """Serve one inbound stream for as long as it lasts.
@@ -279,10 +263,7 @@ class CommitteeStreams:
 
 async def _write_forever(lane: _Lane, stream: Stream) -> None:
     while True:
-        batch = await lane.outbox.take_batch()
-        lane.writing_since_s = trio.current_time()
-        await stream.write(batch)
-        lane.writing_since_s = None
+        await stream.write(await lane.outbox.take_batch())
 
 
 async def _watch_end(stream: Stream) -> None:

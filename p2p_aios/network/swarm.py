@@ -84,12 +84,13 @@ class GuardedSwarm(Swarm):
 
 def _connection_config(connections_max: int) -> ConnectionConfig:
     return ConnectionConfig(
-        max_connections=connections_max,
+        # A backstop: `admit` keeps the limit, and does not count what is closing.
+        max_connections=2 * connections_max,
         # Zero watermarks keep stock from dialing whatever is in its peer store.
         min_connections=0,
         low_watermark=0,
         high_watermark=0,
-        max_connections_per_peer=connections_max,
+        max_connections_per_peer=2 * connections_max,
         dial_timeout=UPGRADE_S_MAX,
         inbound_upgrade_timeout=UPGRADE_S_MAX,
         outbound_upgrade_timeout=UPGRADE_S_MAX,

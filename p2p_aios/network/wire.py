@@ -108,7 +108,8 @@ class Stream:
         """The connection underneath, to be aborted on a stall."""
 
     async def read(self) -> bytes:
-        """Whatever has arrived, at least one byte; `b""` at the end of the stream.
+        """Whatever has arrived, at least one byte; `b""` at the end of the stream, which after a
+        reset by the other side may look the same: a protocol must mark its own end.
 
         Raises Unavailable(`stream_lost`).
         """
