@@ -24,6 +24,8 @@ def main() -> int:
     parser.add_argument("--leash", action="store_true", help="go down when stdin closes")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    # Each poll of a node's RPC would otherwise be a line.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     run = partial(
         supervise,
         layout_at(arguments.folder),

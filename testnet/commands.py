@@ -4,6 +4,7 @@ Heavy modules are imported where they are used: `aios --help` loads this file.
 """
 
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -27,6 +28,7 @@ FAULT_SIGNALS: Final = {
     "STOP": signal.SIGSTOP,
     "CONT": signal.SIGCONT,
 }
+PIPE_COLUMNS: Final = 160
 EXIT_SHORT: Final = 1
 """Exit status of a demo that did not reach what it shows."""
 EXIT_DOWN: Final = 3
@@ -126,7 +128,8 @@ def status(root: Folder = DEFAULT_ROOT, as_json: AsJson = False) -> None:
     if as_json or current().is_json:
         emit_json(overview_json(overview))
     elif overview.is_up:
-        console = Console()
+        # Through a pipe nobody sees the edge: addresses must stay whole.
+        console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
         for table in overview_tables(overview):
             console.print(table)
     else:

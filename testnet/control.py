@@ -19,15 +19,17 @@ import trio
 from p2p_aios.errors import Unavailable
 from testnet.layout import Layout, Plan, read_plan, runtime_folder
 from testnet.logs import tail
-from testnet.processes import ProcessId, find_processes, is_alive, signal_process, sweep
+from testnet.processes import ProcessId, find_processes, signal_process, sweep
 from testnet.service import ORPHAN_GRACE_S
-from testnet.state import EnsembleState, is_supervised, read_state, running_refusal
+from testnet.state import EnsembleState, is_supervised, read_state, running_refusal, supervisor_of
 
 PROGRAM: Final = ("-m", "testnet")
 """The supervisor, as arguments of Python; tests put another in its place."""
 READY_S_MAX: Final = 180.0
 STOP_S_MAX: Final = 45.0
 """For the supervisor's orderly end: two stages of at most 10 s, and a sweep."""
+KILLED_S_MAX: Final = 5.0
+"""For a killed supervisor to let go of its lock."""
 POLL_S: Final = 0.1
 LOG_TAIL_LINES: Final = 12
 
@@ -135,8 +137,9 @@ async def take_down(layout: Layout) -> Ended:
     leaders = state.leaders if state else ()
     was_running = is_supervised(layout)
     before = find_processes(plan.id, leaders=leaders)
-    if state is not None and was_running:
-        await _end_supervisor(layout, state.supervisor)
+    supervisor = supervisor_of(layout)
+    if was_running and supervisor is not None:
+        await _end_supervisor(layout, supervisor)
         state = read_state(layout)
     # Read again: the supervisor may have restarted something before it heard the signal.
     every_leader = {*leaders, *(state.leaders if state else ())}
@@ -153,9 +156,13 @@ async def take_down(layout: Layout) -> Ended:
 async def _end_supervisor(layout: Layout, supervisor: ProcessId) -> None:
     signal_process(supervisor, signal.SIGTERM)
     signal_process(supervisor, signal.SIGCONT)
-    ends_at = time.monotonic() + STOP_S_MAX
-    while is_supervised(layout) and is_alive(supervisor):
-        if time.monotonic() > ends_at:
+    begun_s = time.monotonic()
+    # Its lock, not its process, says when it is gone: a process that looks dead may still hold it.
+    while is_supervised(layout):
+        waited_s = time.monotonic() - begun_s
+        if waited_s > STOP_S_MAX + KILLED_S_MAX:
+            return
+        if waited_s > STOP_S_MAX:
             signal_process(supervisor, signal.SIGKILL)
         await trio.sleep(POLL_S)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from p2p_aios.errors import Unavailable
 from testnet.layout import Layout, write_json
-from testnet.processes import ProcessId, boot_id
+from testnet.processes import ProcessId, boot_id, read_process
 from testnet.service import Phase
 
 LOCK_ATTEMPTS: Final = 5
@@ -97,9 +97,22 @@ def hold_lock(layout: Layout) -> Iterator[None]:
     try:
         if not _try_lock(handle):
             raise running_refusal(layout)
+        me = read_process(os.getpid())
+        if me is not None:
+            os.truncate(handle, 0)
+            os.pwrite(handle, f"{me.id.pid} {me.id.started_ticks}\n".encode(), 0)
         yield
     finally:
         os.close(handle)
+
+
+def supervisor_of(layout: Layout) -> ProcessId | None:
+    """Who holds the lock, or held it last."""
+    try:
+        pid, started_ticks = layout.lock_file.read_text().split()
+        return ProcessId(int(pid), int(started_ticks))
+    except (OSError, ValueError):
+        return None
 
 
 def is_supervised(layout: Layout) -> bool:

@@ -87,7 +87,7 @@ def nodes_table(standings: Sequence[Standing]) -> Table:
         if node is not None:
             cells = [
                 f"{node.height:,}",
-                node.block.hex()[:10],
+                node.block.hex()[:8],
                 f"{node.epoch}",
                 f"{node.peers}",
                 f"{node.waiting}",
@@ -162,5 +162,5 @@ def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in headings:
         is_number = heading in ("height", "epoch", "peers", "pool", "pid", "restarts")
-        table.add_column(heading, justify="right" if is_number else "left")
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
     return table

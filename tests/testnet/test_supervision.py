@@ -137,6 +137,16 @@ async def test_a_stopped_child_still_ends(going_down: Layout) -> None:
     assert everyone(going_down) == ()
 
 
+async def test_down_right_after_up_finds_the_supervisor(layout: Layout) -> None:
+    supervisor = start_supervisor(layout, program=SLEEPERS)
+    await until(lambda: is_supervised(layout), "the lock is held")
+    layout.state_file.unlink(missing_ok=True)
+    ended = await take_down(layout)
+    assert ended.was_running
+    assert await trio.to_thread.run_sync(supervisor.wait) is not None
+    assert everyone(layout) == ()
+
+
 async def test_everything_ends_when_the_leash_breaks(layout: Layout) -> None:
     reader, leash = os.pipe()
     supervisor = start_supervisor(layout, reader, SLEEPERS)
