@@ -72,6 +72,11 @@ class Agent:
     def address(self) -> Address:
         return self._key.address
 
+    @property
+    def kinds(self) -> Kinds:
+        """What its owner lets it run."""
+        return self._policy.kinds
+
     async def answer(
         self, request: AgentRequest, blobs: Sequence[bytes] = ()
     ) -> Contributor | Signed:

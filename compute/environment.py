@@ -17,13 +17,16 @@ AGENT_SOCKET: Final = "AIOS_AGENT_SOCKET"
 """Environment variable by which a contributor's actor finds its agent."""
 TEMPORARY_FOLDER: Final = "AIOS_RAY_FOLDER"
 """Environment variable that marks every process of one `ray start`, for finding leftovers."""
+CONTRIBUTOR_LABEL: Final = "aios.io/contributor"
+"""Ray label that names the contributor whose machine a raylet is."""
+ACTOR_PREFIX: Final = "contributor:"
 RAY_SETTINGS: Final = {
     "RAY_AUTH_MODE": "token",
     # Ray otherwise packs the working folder and starts each worker through uv: 11 s, or never.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
-    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_enable_metrics_collection": "0",
 }
 BLAS_SETTINGS: Final = {
     "OMP_NUM_THREADS": "1",
@@ -32,6 +35,16 @@ BLAS_SETTINGS: Final = {
 }
 """Several BLAS threads on a loaded machine are many times slower than one."""
 _TOKEN_BYTES: Final = 32
+
+
+def actor_name(contributor: str) -> str:
+    """Ray name of a contributor's actor; `contributor` is its address in text form."""
+    return ACTOR_PREFIX + contributor
+
+
+def resource_of(contributor: str) -> str:
+    """Custom Ray resource that only this contributor's machine has."""
+    return f"aios:{contributor}"
 
 
 def set_environment(variables: MutableMapping[str, str], token_file: Path) -> None:

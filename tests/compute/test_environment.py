@@ -1,0 +1,66 @@
+"""Folders, tokens and addresses of a cluster."""
+
+from pathlib import Path
+
+import pytest
+
+from compute.environment import (
+    check_token,
+    ensure_token,
+    is_listening,
+    parse_host_port,
+    set_environment,
+    short_folder,
+)
+from p2p_aios.errors import Invalid, Unavailable
+
+
+def test_a_token_is_private_and_made_once(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "token"
+    with pytest.raises(Unavailable) as caught:
+        check_token(path)
+    assert caught.value.code == "ray_token_missing"
+    ensure_token(path)
+    first = path.read_text()
+    ensure_token(path)
+    assert path.read_text() == first
+    assert len(first) == 64
+    assert path.stat().st_mode & 0o777 == 0o600
+    check_token(path)
+
+
+def test_a_short_folder_is_short_private_and_steady(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 120)
+    short = short_folder(deep)
+    try:
+        assert len(str(short)) < 40
+        assert short == short_folder(deep)
+        assert short != short_folder(tmp_path)
+        short.chmod(0o755)
+        with pytest.raises(Invalid) as caught:
+            short_folder(deep)
+        assert caught.value.code == "folder_unsafe"
+    finally:
+        short.rmdir()
+        short_folder(tmp_path).rmdir()
+
+
+@pytest.mark.parametrize("text", ["", "host", "host:", ":1", "host:0", "host:65536", "host:x"])
+def test_malformed_addresses_are_refused(text: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_host_port(text)
+    assert caught.value.code == "address_malformed"
+
+
+def test_nobody_listens_at_port_1() -> None:
+    assert not is_listening("127.0.0.2:1")
+
+
+def test_settings_never_leave_a_cluster_open(tmp_path: Path) -> None:
+    variables = {"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "auto", "RAY_AUTH_TOKEN": "stale"}
+    set_environment(variables, tmp_path / "token")
+    assert variables["RAY_AUTH_MODE"] == "token"
+    assert variables["RAY_AUTH_TOKEN_PATH"] == str(tmp_path / "token")
+    assert variables["OMP_NUM_THREADS"] == "1"
+    assert "RAY_ADDRESS" not in variables
+    assert "RAY_AUTH_TOKEN" not in variables
