@@ -100,7 +100,11 @@ class EpochReady:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """The driver fetched finalized blocks itself, checked their certificate, and stored them."""
+    """The driver fetched finalized blocks itself, checked their certificate, and stored them.
+
+    As after `Finalize`, executed candidates that descend from the anchor stay executed. Should a
+    `Finalize` already under way name blocks that were stored so, the driver skips those.
+    """
 
     anchor: Anchor
     term: Term

@@ -24,7 +24,7 @@ from p2p_aios.units import Address, Hash, View
 
 BLOCK_PATIENCE_MS: Final = 100
 """A notarized block usually arrives by itself: it was proposed a moment ago."""
-CATCH_UP_ATTEMPTS: Final = 4
+CATCH_UP_ATTEMPTS: Final = 2
 """After this many unanswered requests for a final block's chain, members no longer have it."""
 
 

@@ -11,7 +11,7 @@ RETRY_MS: Final = 250
 RETRY_MAX_MS: Final = 2000
 INQUIRIES_MAX: Final = 64
 """Most things asked for at a time."""
-ALLOWANCE_MAX: Final = 32
+ALLOWANCE_MAX: Final = 8
 """Requests answered per peer and window."""
 ALLOWANCE_WINDOW_MS: Final = 1000
 

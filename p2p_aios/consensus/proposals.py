@@ -31,10 +31,12 @@ def receive_proposal(x: Instance, seat: Seat, proposal: Proposal, now: Now) -> N
     if proposal.view < x.floor:
         return
     round_ = x.round(proposal.view)
+    if round_.proposal is not None and round_.proposal.vote == proposal.vote:
+        return
     try:
         _require_form(x, seat, proposal)
         if round_.vote_of(VoteKind.NOTARIZE, seat) is not None:
-            # A repetition, or a second block: the vote tells which.
+            # A second block, or the bare vote came first: the vote tells which.
             receive_vote(x, seat, proposal.vote, now)
             _keep_if_voted(x, proposal)
             return

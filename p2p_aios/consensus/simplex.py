@@ -125,6 +125,7 @@ from p2p_aios.consensus.recover import begin_instance, restore_records, resume
 from p2p_aios.consensus.timing import next_deadline
 from p2p_aios.consensus.voting import (
     accept_certificate,
+    greet,
     is_decided,
     nullify_if_due,
     rebroadcast_if_due,
@@ -220,6 +221,7 @@ class Simplex:
                 receive_verified(self._x, block, code)
             case Connected(peer):
                 self._down.discard(peer)
+                self._greet(peer)
             case Disconnected(peer):
                 self._down.add(peer)
             case EpochReady(term):
@@ -326,6 +328,15 @@ class Simplex:
             self._out.emit(CatchUp(peer))
         else:
             self._out.send((peer,), RequestCertificates(x.epoch, (x.view,)))
+
+    def _greet(self, peer: Address) -> None:
+        x = self._x
+        if x.roster.seat_of(peer) is None or x.view == 0:
+            return
+        if x.is_finished and x.finalization is not None:
+            self._out.send((peer,), x.finalization)
+        else:
+            greet(x, peer)
 
     def _take_blocks(self, peer: Address, backfill: Backfill) -> None:
         seat = self._x.roster.seat_of(peer)

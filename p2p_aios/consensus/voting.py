@@ -16,7 +16,7 @@ from p2p_aios.types.vote import (
     VoteKind,
     ballot_digest,
 )
-from p2p_aios.units import ZERO_HASH, Hash, View
+from p2p_aios.units import ZERO_HASH, Address, Hash, View
 
 
 def sign_vote(x: Instance, kind: VoteKind, view: View, block: Hash) -> Vote | None:
@@ -210,23 +210,36 @@ def rebroadcast_if_due(x: Instance, now: Now) -> None:
     if before is not None:
         for certificate in before.certificates.values():
             tell_certificate(x, before, certificate)
-        _repeat_votes(x, before, (VoteKind.FINALIZE,))
-    current = x.rounds.get(x.view)
-    if current is not None:
-        _repeat_votes(x, current, (VoteKind.NOTARIZE, VoteKind.NULLIFY))
-        _repeat_proposal(x, current)
+    _repeat_votes(x, x.others)
+    _repeat_proposal(x, x.others)
 
 
-def _repeat_votes(x: Instance, round_: Round, kinds: tuple[VoteKind, ...]) -> None:
-    for kind in kinds:
-        vote = round_.vote_of(kind, x.seat) if x.seat is not None else None
+def greet(x: Instance, peer: Address) -> None:
+    """Bring a member whose stream stands again to where we are."""
+    before = x.rounds.get(View(x.view - 1))
+    for certificate in before.certificates.values() if before is not None else ():
+        x.out.send((peer,), certificate)
+    _repeat_votes(x, (peer,))
+    _repeat_proposal(x, (peer,))
+
+
+def _repeat_votes(x: Instance, recipients: tuple[Address, ...]) -> None:
+    repeated = (
+        (x.view - 1, VoteKind.FINALIZE),
+        (x.view, VoteKind.NOTARIZE),
+        (x.view, VoteKind.NULLIFY),
+    )
+    for view, kind in repeated:
+        round_ = x.rounds.get(View(view))
+        vote = round_.vote_of(kind, x.seat) if round_ is not None and x.seat is not None else None
         if vote is not None:
-            x.out.send(x.others, vote)
+            x.out.send(recipients, vote)
 
 
-def _repeat_proposal(x: Instance, round_: Round) -> None:
-    if round_.proposal is None or round_.proposal.vote.seat != x.seat:
+def _repeat_proposal(x: Instance, recipients: tuple[Address, ...]) -> None:
+    round_ = x.rounds.get(x.view)
+    if round_ is None or round_.proposal is None or round_.proposal.vote.seat != x.seat:
         return
     voted = round_.votes[VoteKind.NOTARIZE].keys() | round_.votes[VoteKind.NULLIFY].keys()
-    waiting = [a for a in x.others if x.roster.seat_of(a) not in voted]
-    x.out.send(tuple(waiting), round_.proposal)
+    waiting = tuple(peer for peer in recipients if x.roster.seat_of(peer) not in voted)
+    x.out.send(waiting, round_.proposal)
