@@ -1,5 +1,7 @@
 """Committee streams between hosts on loopback."""
 
+from statistics import median
+
 import pytest
 import trio
 
@@ -17,22 +19,24 @@ from p2p_aios.network.streams import (
 
 VOTES, PROPOSALS = 60, 12
 VOTE_BYTES, PROPOSAL_BYTES = 300, 600 * 1024
-VOTE_DELAY_P50_S_MAX = 0.15
-"""Generous: four hosts share one process and two busy cores; queued behind the proposals a vote
-would take the seconds that all of them take."""
+OVERTAKEN_AT_LEAST = 2
+"""How many times longer than a vote a proposal takes at the median: in one queue, equally long."""
+
+
+def stamped(number: int, size: int) -> bytes:
+    """A frame's body: its number, when it was sent, padding."""
+    stamp = int(trio.current_time() * 1e6)
+    return number.to_bytes(4, "big") + stamp.to_bytes(8, "big") + bytes(size - 12)
 
 
 async def test_votes_and_proposals_all_to_all_lose_nothing_and_votes_overtake(loopback):
-    delays_s: list[float] = []
+    delays_s: dict[bool, list[float]] = {True: [], False: []}
 
     async def send(node: Network) -> None:
-        for k in range(VOTES):
-            if k % 5 == 0:
-                body = k.to_bytes(4, "big") + bytes(PROPOSAL_BYTES - 4)
-                assert node.committee.broadcast(body, urgent=False) == 3
-            stamp = int(trio.current_time() * 1e6).to_bytes(8, "big")
-            vote = k.to_bytes(4, "big") + stamp + bytes(VOTE_BYTES - 12)
-            assert node.committee.broadcast(vote, urgent=True) == 3
+        for number in range(VOTES):
+            if number % 5 == 0:
+                assert node.committee.broadcast(stamped(number, PROPOSAL_BYTES), urgent=False) == 3
+            assert node.committee.broadcast(stamped(number, VOTE_BYTES), urgent=True) == 3
             await trio.sleep(0.05)
 
     async def receive(node: Network) -> None:
@@ -43,9 +47,8 @@ async def test_votes_and_proposals_all_to_all_lose_nothing_and_votes_overtake(lo
             assert len(event.data) == (VOTE_BYTES if event.urgent else PROPOSAL_BYTES)
             number = int.from_bytes(event.data[:4], "big")
             heard.setdefault((event.peer, event.urgent), []).append(number)
-            if event.urgent:
-                sent_s = int.from_bytes(event.data[4:12], "big") / 1e6
-                delays_s.append(trio.current_time() - sent_s)
+            sent_s = int.from_bytes(event.data[4:12], "big") / 1e6
+            delays_s[event.urgent].append(trio.current_time() - sent_s)
         assert len(heard) == 6
         for (_, urgent), numbers in heard.items():
             assert numbers == list(range(0, VOTES, 1 if urgent else 5))
@@ -57,7 +60,7 @@ async def test_votes_and_proposals_all_to_all_lose_nothing_and_votes_overtake(lo
                     nursery.start_soon(send, node)
                     nursery.start_soon(receive, node)
         assert not any(node.committee.dropped for node in nodes)
-    assert sorted(delays_s)[len(delays_s) // 2] < VOTE_DELAY_P50_S_MAX
+    assert median(delays_s[False]) > OVERTAKEN_AT_LEAST * median(delays_s[True])
 
 
 async def test_who_is_no_member_is_refused(loopback):
