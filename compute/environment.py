@@ -27,6 +27,9 @@ RAY_SETTINGS: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
     "RAY_enable_metrics_collection": "0",
+    # Our actors are all there is to run: workers kept in store would only cost a start.
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_enable_worker_prestart": "0",
 }
 BLAS_SETTINGS: Final = {
     "OMP_NUM_THREADS": "1",
@@ -96,6 +99,20 @@ def parse_host_port(address: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise Invalid("address_malformed", f"{address!r} is not host:port, e.g. 127.0.0.2:6379")
     return host, int(port)
+
+
+def is_raylet_up(folder: Path) -> bool:
+    """Whether a raylet accepts drivers in this Ray folder."""
+    return any(_accepts(path) for path in folder.glob("session_2*/sockets/raylet*"))
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
 
 
 def is_listening(address: str, timeout_s: float = 1.0) -> bool:

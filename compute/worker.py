@@ -18,11 +18,12 @@ import trio
 
 from compute.agent import Agent, Policy
 from compute.agent_socket import open_agent_socket
-from compute.environment import AGENT_SOCKET, check_token
+from compute.environment import AGENT_SOCKET, check_token, is_raylet_up
 from compute.local_data import load_local_data
 from compute.raylet import (
     PAUSE_S,
     PAUSE_S_MAX,
+    POLL_S,
     Raylet,
     RayletConfig,
     raylet_environment,
@@ -116,6 +117,9 @@ async def _join(config: WorkerConfig, raylet_config: RayletConfig, name: str) ->
     """Have the actor made by a short-lived driver, as often as it takes."""
     command = [sys.executable, "-m", "compute.joining", config.ray_address, config.node_ip, name]
     environment = raylet_environment(raylet_config)
+    # A driver that comes too early only burns the time that the raylet needs to start.
+    while not is_raylet_up(config.ray_folder):
+        await trio.sleep(POLL_S)
     pause_s = PAUSE_S
     while True:
         with trio.move_on_after(JOINING_SECONDS_MAX), config.log_file.open("ab") as output:
