@@ -154,12 +154,13 @@ def logs(
     aios testnet logs node-0 -f
     """
     from testnet.layout import read_plan
-    from testnet.logs import tail
+    from testnet.logs import size_of, tail
 
     layout = layout_at(root)
     known = (*read_plan(layout).service_names(), "supervisor")
     if name not in known:
         raise Invalid("testnet_unknown_name", f"{name!r} is none of {', '.join(known)}")
+    end = size_of(layout.log(name))
     found = list(tail(layout.log(name), lines))
     if as_json or current().is_json:
         emit_json({"name": name, "file": str(layout.log(name)), "lines": found})
@@ -167,7 +168,7 @@ def logs(
     for line in found:
         typer.echo(line)
     if is_followed:
-        _follow_log(layout.log(name))
+        _follow_log(layout.log(name), end)
 
 
 @testnet_app.command()
@@ -270,13 +271,13 @@ def _up_detached(layout: "Layout", is_json: bool) -> None:
     status(layout.root, is_json)
 
 
-def _follow_log(log: Path) -> None:
+def _follow_log(log: Path, position: int) -> None:
     import trio
 
     from testnet.logs import follow
 
     async def show() -> None:
-        async for text in follow(log):
+        async for text in follow(log, position):
             typer.echo(text, nl=False)
 
     try:

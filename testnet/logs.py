@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -35,14 +35,13 @@ def tail(log: Path, lines: int) -> Sequence[str]:
         return ()
 
 
-async def follow(log: Path) -> AsyncIterator[str]:
-    """Text appended from now on, for ever; goes on after the log was moved aside."""
-    position = log.stat().st_size if log.exists() else 0
+async def follow(log: Path, position: int) -> AsyncGenerator[str, None]:
+    """Text after byte `position`, for ever; goes on after the log was moved aside."""
+    moved_ns = _moved_ns(log)
     while True:
-        size = log.stat().st_size if log.exists() else 0
-        if size < position:
-            position = 0
-        if size > position:
+        if _moved_ns(log) != moved_ns:
+            position, moved_ns = 0, _moved_ns(log)
+        if size_of(log) > position:
             with open(log, "rb") as file:
                 file.seek(position)
                 data = file.read(TAIL_BYTES_MAX)
@@ -50,3 +49,14 @@ async def follow(log: Path) -> AsyncIterator[str]:
             yield data.decode(errors="replace")
         else:
             await trio.sleep(FOLLOW_POLL_S)
+
+
+def size_of(log: Path) -> int:
+    """In bytes; 0 where there is no log yet."""
+    return log.stat().st_size if log.exists() else 0
+
+
+def _moved_ns(log: Path) -> int | None:
+    """When the log was last moved aside: a cut one may have grown to its old length again."""
+    aside = log.with_name(f"{log.name}.1")
+    return aside.stat().st_mtime_ns if aside.exists() else None
