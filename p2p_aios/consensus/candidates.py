@@ -41,6 +41,8 @@ class Candidate:
     hash: Hash
     bytes: int
     standing: Standing
+    ask_from_ms: int = 0
+    """Monotonic; an execution that was postponed is not asked for before."""
 
 
 class Candidates:
@@ -74,6 +76,11 @@ class Candidates:
             return True
         known = self._by_hash.get(block)
         return known is not None and known.standing is Standing.VALID
+
+    def postponed_ms(self) -> list[int]:
+        """When postponed executions may be asked for again, past times included."""
+        held = (c for c in self._by_hash.values() if c.standing is Standing.HELD)
+        return [candidate.ask_from_ms for candidate in held if candidate.ask_from_ms]
 
     def timestamp_ms(self, block: Hash) -> int | None:
         if block == self.tip.block:

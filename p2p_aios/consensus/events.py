@@ -80,6 +80,14 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
+class Postponed:
+    """Answer to `Verify` where the block could not be executed now, nobody being at fault: it is
+    asked for again."""
+
+    block: Hash
+
+
+@dataclass(frozen=True, slots=True)
 class Connected:
     peer: Address
 
@@ -111,7 +119,18 @@ class Synced:
     """Of the epoch that the block after the anchor belongs to."""
 
 
-Event = Start | Tick | Received | Built | Verified | Connected | Disconnected | EpochReady | Synced
+Event = (
+    Start
+    | Tick
+    | Received
+    | Built
+    | Verified
+    | Postponed
+    | Connected
+    | Disconnected
+    | EpochReady
+    | Synced
+)
 
 # Outputs, executed in order
 

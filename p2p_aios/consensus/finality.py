@@ -1,11 +1,16 @@
 """From certificates to finalized blocks: executing candidates in order, then moving the tip."""
 
+from typing import Final
+
 from p2p_aios.consensus.candidates import Standing
-from p2p_aios.consensus.events import Finalize, Verify
+from p2p_aios.consensus.events import Finalize, Now, Verify
 from p2p_aios.consensus.instance import Instance
 from p2p_aios.consensus.proposals import Link, link_of
 from p2p_aios.errors import Corrupt
 from p2p_aios.units import Hash
+
+VERIFY_RETRY_MS: Final = 500
+"""From a postponed execution to the next attempt."""
 
 
 def heads(x: Instance) -> list[Hash]:
@@ -24,11 +29,11 @@ def heads(x: Instance) -> list[Hash]:
     return list(dict.fromkeys(wanted))
 
 
-def verify_next(x: Instance) -> None:
+def verify_next(x: Instance, now: Now) -> None:
     """Ask for the execution of each head's first unexecuted ancestor whose parent is executed."""
     for head in heads(x):
         for candidate in x.candidates.chain(head) or []:
-            if candidate.standing is Standing.HELD:
+            if candidate.standing is Standing.HELD and candidate.ask_from_ms <= now.monotonic_ms:
                 candidate.standing = Standing.PENDING
                 x.out.emit(Verify(candidate.block))
             if candidate.standing is not Standing.VALID:
@@ -40,6 +45,14 @@ def receive_verified(x: Instance, block: Hash, code: str | None) -> None:
     known = x.candidates.get(block)
     if known is not None and known.standing is Standing.PENDING:
         known.standing = Standing.VALID if code is None else Standing.INVALID
+
+
+def receive_postponed(x: Instance, block: Hash, now: Now) -> None:
+    """Ask again after a while."""
+    known = x.candidates.get(block)
+    if known is not None and known.standing is Standing.PENDING:
+        known.standing = Standing.HELD
+        known.ask_from_ms = now.monotonic_ms + VERIFY_RETRY_MS
 
 
 def finalize_if_due(x: Instance) -> bool:

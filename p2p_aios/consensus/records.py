@@ -31,7 +31,8 @@ class JournalBirth:
     wall_ms: Millis
     """By the validator's own clock."""
     height: Height
-    """Of the chain then: 0 for a validator that begins with the chain."""
+    """Of the chain then. 0 says that this validator's chain was created in the same moment; where
+    a chain was there before its journal, even one of height 0, it is at least 1."""
 
 
 RECORD_BYTES_MAX = BLOCK_BYTES_MAX + 64 * 1024

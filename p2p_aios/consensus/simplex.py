@@ -101,6 +101,7 @@ from p2p_aios.consensus.events import (
     Now,
     Outbox,
     Output,
+    Postponed,
     Received,
     SetTimer,
     Start,
@@ -115,7 +116,12 @@ from p2p_aios.consensus.fetching import (
     inquire_if_due,
     receive_backfill,
 )
-from p2p_aios.consensus.finality import finalize_if_due, receive_verified, verify_next
+from p2p_aios.consensus.finality import (
+    finalize_if_due,
+    receive_postponed,
+    receive_verified,
+    verify_next,
+)
 from p2p_aios.consensus.inquiries import Allowance
 from p2p_aios.consensus.instance import Identity, Instance
 from p2p_aios.consensus.proposals import notarize_if_due, receive_proposal
@@ -219,6 +225,8 @@ class Simplex:
                 receive_built(self._x, block, now)
             case Verified(block, code):
                 receive_verified(self._x, block, code)
+            case Postponed(block):
+                receive_postponed(self._x, block, now)
             case Connected(peer):
                 self._down.discard(peer)
                 self._greet(peer)
@@ -236,7 +244,7 @@ class Simplex:
         x = self._x
         changed = True
         while changed:
-            verify_next(x)
+            verify_next(x, now)
             changed = finalize_if_due(x)
             if not x.is_closed:
                 changed |= lead_if_due(x, now)
@@ -371,8 +379,10 @@ class Simplex:
 
     def _rebase(self, anchor: Anchor, term: Term, now: Now) -> None:
         """Go on from a block that the driver fetched."""
-        if anchor.height <= self._candidates.tip.height or anchor.certificate is None:
+        if anchor.height < self._candidates.tip.height or anchor.certificate is None:
             return
+        # At our own height it still may bring the next epoch: the driver can be ahead of its own
+        # answer to our last `Finalize`.
         self._candidates.rebase(anchor)
         if term.committee.epoch > self._x.epoch:
             self._previous = anchor.certificate

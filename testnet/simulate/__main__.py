@@ -61,8 +61,9 @@ def _conditions(arguments: argparse.Namespace, seed: int) -> Conditions:
 
 
 def world_figures(world: World) -> dict[str, int | float]:
-    """What the least eventful honest validator saw."""
-    witness = max(world.honest, key=lambda v: (len(v.finalized_at), -v.index))
+    """What an honest validator saw that no fault befell, where there is one."""
+    befallen = {i for fault in world.conditions.faults for i in fault.members}
+    witness = min(world.honest, key=lambda v: (v.index in befallen, v.index))
     gaps = _gaps(witness)
     finality = [
         at + GENESIS_MS - witness.ledger.timestamp_at(height)

@@ -51,6 +51,8 @@ class Conditions:
     """Chance that a persist is interrupted by a crash, before or after it is durable."""
     skew_ms: int = 0
     """Clocks differ by up to this much either way."""
+    wrong_clocks_ms: dict[int, int] = field(default_factory=dict)
+    """Index of a validator to how far its clock is off; instead of a drawn skew."""
     detect_ms: int = 20
     """From a crash to its peers' noticing."""
     epoch_blocks: int = 20

@@ -61,7 +61,8 @@ class Validator:
         self.persisted: set[Vote] = set()
         """Every vote that ever was durable; the journal itself is cut."""
         self.birth = JournalBirth(Millis(world.wall_ms()), Height(0))
-        self.skew_ms = world.draw((-world.conditions.skew_ms, world.conditions.skew_ms))
+        drawn = world.draw((-world.conditions.skew_ms, world.conditions.skew_ms))
+        self.skew_ms = world.conditions.wrong_clocks_ms.get(index, drawn)
         self.core: Simplex | None = None
         self.finalized_at: dict[int, int] = {}
         """Height to the virtual time at which it became final here."""
@@ -106,7 +107,8 @@ class Validator:
     def forget(self) -> None:
         """Lose the journal as well."""
         self.journal.clear()
-        self.birth = JournalBirth(Millis(self.world.wall_ms() + self.skew_ms), self.ledger.height)
+        height = Height(max(1, self.ledger.height))
+        self.birth = JournalBirth(Millis(self.world.wall_ms() + self.skew_ms), height)
 
     def notice(self, peer: Address, is_up: bool) -> None:
         if self.is_up:

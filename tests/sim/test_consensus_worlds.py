@@ -116,3 +116,11 @@ def test_half_the_network_apart_stands_still_and_goes_on_together() -> None:
     assert max(v.ledger.height for v in world.validators) == standing
     world.run_until(20_000)
     assert min(v.ledger.height for v in world.validators) > standing + 8
+
+
+@pytest.mark.parametrize("off_ms", [-3_600_000, -2_000, 2_000, 3_600_000])
+def test_one_wrong_clock_costs_its_owners_turns_only(off_ms: int) -> None:
+    world = run_world(Conditions(wrong_clocks_ms={1: off_ms}, duration_ms=30_000, heal_ms=0))
+    figures = world_figures(world)
+    assert figures["height"] >= 25
+    assert 475 <= figures["block_interval_p50_ms"] <= 525

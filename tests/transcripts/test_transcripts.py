@@ -27,6 +27,7 @@ from p2p_aios.consensus.events import (
     Now,
     Output,
     Persist,
+    Postponed,
     Received,
     Refused,
     ReportEvidence,
@@ -175,6 +176,8 @@ class Dialogue:
                 return Built(self.blocks[name])
             case ["verified", name]:
                 return Verified(self.hash_of(name), None)
+            case ["postponed", name]:
+                return Postponed(self.hash_of(name))
             case ["invalid", name, code]:
                 return Verified(self.hash_of(name), code)
             case ["connected", peer]:
