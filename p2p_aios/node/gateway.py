@@ -21,11 +21,16 @@ from typing import Final, TypeVar
 
 import trio
 
-from p2p_aios.codec import schema
 from p2p_aios.codec.cid import format_cid
 from p2p_aios.errors import Invalid, Unavailable
+from p2p_aios.node.gateway_pipes import (
+    close_pipes,
+    decode_frame,
+    encode_call,
+    receive_some,
+    write_frames,
+)
 from p2p_aios.types.gateway import (
-    FRAME_BYTES_MAX,
     Answer,
     Call,
     Contributor,
@@ -33,7 +38,6 @@ from p2p_aios.types.gateway import (
     Done,
     Failure,
     FrameBuffer,
-    GatewayFrame,
     Judged,
     JudgeRound,
     ListContributors,
@@ -47,7 +51,6 @@ from p2p_aios.types.gateway import (
     TrainRound,
     Up,
     error_of,
-    frame_of,
 )
 from p2p_aios.units import Cid
 
@@ -60,11 +63,8 @@ HEALTHY_S: Final = 10.0
 """After being up this long, the next pause is the shortest again."""
 MARGIN_S: Final = 1.0
 """How much longer than the child we wait, so that its own answer wins."""
-INLINE_BYTES_MAX: Final = 1 << 17
-"""Larger frames are encoded and decoded in a worker thread, so that Trio never stalls."""
 STORED_MAX: Final = 4096
 """Blobs remembered as stored in the child; forgetting one only means sending it again."""
-_RECEIVE_BYTES: Final = 1 << 18
 
 log = logging.getLogger(__name__)
 
@@ -217,14 +217,14 @@ class Gateway:
             process.kill()
             with trio.CancelScope(shield=True):
                 self._last_exit = await process.wait()
-                await _close(process)
+                await close_pipes(process)
             self._pid = None
 
     async def _exchange(self, process: trio.Process) -> None:
         """Carry frames both ways until the child's output ends or breaks the protocol."""
         sending, queued = trio.open_memory_channel[bytes](QUEUE_FRAMES_MAX)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_write_frames, process, queued)
+            nursery.start_soon(write_frames, process, queued)
             try:
                 await self._read_frames(process, _Child(sending))
             except Invalid as error:
@@ -234,9 +234,9 @@ class Gateway:
     async def _read_frames(self, process: trio.Process, child: _Child) -> None:
         assert process.stdout is not None
         buffer = FrameBuffer()
-        while data := await _receive(process.stdout):
+        while data := await receive_some(process.stdout):
             for frame in buffer.feed(data):
-                match await _decode(frame):
+                match await decode_frame(frame):
                     case Up(init_ms):
                         log.info("gateway joined the cluster in %d ms", init_ms)
                         self._child = child
@@ -292,7 +292,7 @@ class Gateway:
         self._in_flight += 1
         try:
             with trio.move_on_after(timeout_s + MARGIN_S):
-                await child.frames.send(await _encode(call))
+                await child.frames.send(await encode_call(call))
                 await pending.event.wait()
                 return _open_reply(pending.reply, expected)
             raise Unavailable("compute_timeout", f"the gateway was silent for {timeout_s:.1f} s")
@@ -336,44 +336,3 @@ def _down() -> Unavailable:
     return Unavailable(
         "gateway_down", "the compute gateway is not connected; it is being restarted"
     )
-
-
-async def _encode(call: Call) -> bytes:
-    is_small = not isinstance(call.request, StoreBlob) or (
-        len(call.request.data) <= INLINE_BYTES_MAX
-    )
-    if is_small:
-        return frame_of(schema.encode(call))
-    return await trio.to_thread.run_sync(lambda: frame_of(schema.encode(call)))
-
-
-async def _decode(frame: bytes) -> Up | Answer | Failure:
-    def decode() -> Up | Answer | Failure:
-        found: Up | Answer | Failure = schema.decode_as(GatewayFrame, frame, FRAME_BYTES_MAX)
-        return found
-
-    return decode() if len(frame) <= INLINE_BYTES_MAX else await trio.to_thread.run_sync(decode)
-
-
-async def _receive(stream: trio.abc.ReceiveStream) -> bytes:
-    try:
-        return bytes(await stream.receive_some(_RECEIVE_BYTES))
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        return b""
-
-
-async def _write_frames(process: trio.Process, queued: "trio.MemoryReceiveChannel[bytes]") -> None:
-    """The only writer: a cancelled caller must not leave half a frame in the pipe."""
-    assert process.stdin is not None
-    async with queued:
-        async for frame in queued:
-            try:
-                await process.stdin.send_all(frame)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return
-
-
-async def _close(process: trio.Process) -> None:
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            await stream.aclose()
