@@ -379,12 +379,14 @@ class Simplex:
 
     def _rebase(self, anchor: Anchor, term: Term, now: Now) -> None:
         """Go on from a block that the driver fetched."""
-        if anchor.height < self._candidates.tip.height or anchor.certificate is None:
-            return
+        is_new_epoch = term.committee.epoch > self._x.epoch
+        ahead = anchor.height - self._candidates.tip.height
         # At our own height it still may bring the next epoch: the driver can be ahead of its own
         # answer to our last `Finalize`.
+        if anchor.certificate is None or ahead < 0 or (ahead == 0 and not is_new_epoch):
+            return
         self._candidates.rebase(anchor)
-        if term.committee.epoch > self._x.epoch:
+        if is_new_epoch:
             self._previous = anchor.certificate
             self._replace_instance(term, now)
         elif not is_decided(self._x, anchor.certificate.ballot):

@@ -162,3 +162,14 @@ def test_an_answer_to_the_last_blocks_finalization_may_come_as_a_sync() -> None:
     core.step(Synced(last, term_of(1, GENESIS_MS + 1500)), at(10))
     assert core.epoch == 1
     assert core.view == 1
+
+
+def test_a_sync_to_where_we_are_changes_nothing() -> None:
+    """The certificate of the epoch before is no certificate of this one."""
+    final = certificate(VoteKind.FINALIZE, 6, 1, 2, 3)
+    last = Anchor(BLOCK, Height(MAINNET.epoch_blocks), Millis(GENESIS_MS + 1500), final)
+    core, _ = started(anchor=last)
+    core.step(Synced(last, term_of(1, GENESIS_MS + 1500)), at(10))
+    core.step(Synced(last, term_of(1, GENESIS_MS + 1500)), at(20))
+    assert (core.epoch, core.view) == (1, 1)
+    assert core.instance.finalization is None
