@@ -45,8 +45,8 @@ block again, in later views, until a view finalizes it. Only then does the next 
 begin, with views from 1. Votes bind chain, epoch and view.
 
 **Durability.** `step` returns effects in order. All it must remember leaves first, in one
-`Persist`; no vote, proposal or certificate leaves before it is durable, and a restart replays the
-journal before it signs. A journal younger than an epoch cannot tell what was signed in it: its
+`Persist`; no vote leaves before it, its proposal, and what it answers to are durable, and a restart
+replays the journal before it signs. A journal younger than an epoch cannot tell what was signed in it: its
 owner follows that epoch in silence. So it does when it meets its own signature in a certificate
 without a memory of the vote.
 

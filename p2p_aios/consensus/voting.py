@@ -127,7 +127,9 @@ def accept_certificate(x: Instance, certificate: Certificate, now: Now) -> None:
         "a view both finalized and nullified: more than a third of the weight is dishonest",
     )
     round_.certificates[ballot.kind] = certificate
-    x.out.persist(certificate)
+    if ballot.kind is not VoteKind.FINALIZE:
+        # A finalization goes to disk with its blocks; losing it first loses no promise of ours.
+        x.out.persist(certificate)
     tell_certificate(x, round_, certificate)
     match ballot.kind:
         case VoteKind.NOTARIZE:
