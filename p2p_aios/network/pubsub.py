@@ -205,9 +205,13 @@ class GuardedPubsub(Pubsub):
             super()._forget_all_subscriptions(peer_id)
 
     async def _handle_new_peer(self, peer_id: Any) -> None:
-        """A peer that is back before stock has noticed that it was gone gets a new stream."""
+        """A peer that is back before stock has noticed that it was gone gets a new stream; and one
+        whose subscriptions we know joins the mesh now, not at the next heartbeat."""
         self._drop_dead_stream(peer_id)
         await super()._handle_new_peer(peer_id)
+        for topic, peers in tuple(self.peer_topics.items()):
+            if peer_id in peers:
+                await self.router.on_peer_subscribed(peer_id, topic)
 
     async def handle_dead_peer_queue(self) -> None:
         """Stock does nothing while the peer has another connection, though its stream was on this
