@@ -46,9 +46,9 @@ begin, with views from 1. Votes bind chain, epoch and view.
 
 **Durability.** `step` returns effects in order. All it must remember leaves first, in one
 `Persist`; no vote leaves before it, its proposal, and what it answers to are durable, and a restart
-replays the journal before it signs. A journal younger than an epoch cannot tell what was signed in it: its
-owner follows that epoch in silence. So it does when it meets its own signature in a certificate
-without a memory of the vote.
+replays the journal before it signs. A journal younger than an epoch cannot tell what was signed in
+it: its owner follows that epoch in silence. So it does when it meets its own signature in a
+certificate without a memory of the vote. Finalizations go to disk with their blocks instead.
 
 **Pacing.** A block's timestamp is its parent's plus an interval, or the leader's clock where that
 is an interval or more past it. A voter holds a proposal until its clock is within a skew of the
