@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-GRACE_S: Final = 4.0
+GRACE_S: Final = 2.0
 """From SIGTERM to SIGKILL."""
 NICENESS: Final = 5
 """Consensus on the same machine goes first."""
