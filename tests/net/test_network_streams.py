@@ -1,9 +1,12 @@
 """Committee streams between hosts on loopback."""
 
+import struct
+from socket import SO_RCVBUF, SO_SNDBUF, SOL_SOCKET
 from statistics import median
 
 import pytest
 import trio
+from libp2p.stream_muxer.yamux.yamux import FLAG_SYN, TYPE_PING, YAMUX_HEADER_FORMAT
 
 from p2p_aios.errors import Invalid
 from p2p_aios.network.host import open_host
@@ -171,3 +174,30 @@ async def test_a_second_stream_of_a_member_replaces_its_first(loopback):
             assert await node.committee.events.receive() == PeerJoined(other.peer)
         with trio.fail_after(5):
             assert await stream.read() == b""
+
+
+async def test_ends_that_ping_each_other_over_full_sockets_still_read(loopback):
+    """Stock's reader writes the answer to a ping itself, and waits for room that only the other
+    reader can make, which waits likewise."""
+
+    async def ping_on(node: Network) -> None:
+        connection = node.host._swarm.get_connections()[0].muxed_conn
+        frame = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_PING, FLAG_SYN, 0, 7)
+        for _ in range(400):
+            await connection._write_frame(frame)
+
+    async with loopback.open_committee(2) as nodes:
+        for node in nodes:
+            socket = node.host._swarm.get_connections()[0].muxed_conn.secured_conn
+            raw = socket.conn.read_writer.read_write_closer.stream.stream
+            raw.setsockopt(SOL_SOCKET, SO_SNDBUF, 32768)
+            raw.setsockopt(SOL_SOCKET, SO_RCVBUF, 32768)
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                for node in nodes:
+                    for _ in range(12):
+                        node.committee.broadcast(bytes(600_000), urgent=False)
+                    nursery.start_soon(ping_on, node)
+                for node in nodes:
+                    for _ in range(12):
+                        assert isinstance(await node.committee.events.receive(), Frame)
