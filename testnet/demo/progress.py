@@ -74,6 +74,10 @@ class Progress:
     def accuracy(self) -> float | None:
         return self.rounds[-1].accuracy if self.rounds else None
 
+    def follow_task(self, task: TaskId) -> None:
+        """Count the rounds of this task from now on."""
+        self.task = task
+
     def on_block(self, header: Header, now_s: float) -> None:
         """A finalized block arrived; `now_s`: monotonic clock."""
         if self.first_height is None:

@@ -18,16 +18,16 @@ from rich.console import Console
 
 from p2p_aios.crypto.keystore import load_keystore
 from p2p_aios.errors import Unavailable
-from p2p_aios.sdk import Client, sign_action
-from p2p_aios.sdk.client import require_success
-from p2p_aios.types.learning import SubmitTask, TaskId
-from p2p_aios.units import Address, Height
+from p2p_aios.sdk import Client
+from p2p_aios.types.learning import SubmitTask
+from p2p_aios.units import Address
 from testnet.control import open_testnet, start_supervisor, take_down, wait_ready
 from testnet.creation import Asked, prepare
 from testnet.demo.checks import Findings, check_everything
 from testnet.demo.figures import Figures, figures_of, shortfalls, tell
 from testnet.demo.follow import follow
 from testnet.demo.progress import Progress
+from testnet.demo.submission import submit_digits
 from testnet.demo.view import View, open_view
 from testnet.digits import digits_task
 from testnet.layout import DEFAULT_ROOT, WALLETS, Layout, NodePlan, Plan, layout_at
@@ -40,9 +40,6 @@ TRAINING_S_MAX: Final = 165.0
 DRAIN_S_MAX: Final = 3.0
 """For the last transfers to become final."""
 VIEW_S: Final = 0.25
-TASK_LIFETIME_BLOCKS: Final = 100
-TASK_S_MAX: Final = 20.0
-"""For the task to be final."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +135,8 @@ def _contributors(layout: Layout, plan: Plan) -> dict[Address, str]:
 
 
 def _tell_start(view: View, state: EnsembleState) -> None:
-    waiting = ", ".join(state.waiting_for)
-    view.note(f"starting; waiting for {waiting}" if waiting else "starting")
+    if state.waiting_for:
+        view.note(f"starting; waiting for {', '.join(state.waiting_for)}")
 
 
 async def _train(
@@ -151,8 +148,8 @@ async def _train(
         is_following = trio.Event()
         nursery.start_soon(follow, client, progress, view.refresh, is_following)
         await is_following.wait()
-        progress.task = await _submit(layout, client, task, progress)
-        view.note(f"task {progress.task.hex()[:16]} is on the chain: {task.rounds} rounds")
+        id = await submit_digits(layout, client, task, progress.follow_task)
+        view.note(f"task {id.hex()[:16]} is on the chain: {task.rounds} rounds")
         wallets = _wallets(layout, plan.nodes)
         async with trio.open_nursery() as sending:
             sending.start_soon(traffic.run, wallets, TRANSFERS_PER_S)
@@ -163,24 +160,6 @@ async def _train(
             sending.cancel_scope.cancel()
         await traffic.drain(DRAIN_S_MAX)
         nursery.cancel_scope.cancel()
-
-
-async def _submit(layout: Layout, client: Client, task: SubmitTask, progress: Progress) -> TaskId:
-    """Upload the task's blobs, submit it by `learn.submit` and wait until it is final."""
-    await client.put_blob(layout.test_shard.read_bytes())
-    await client.put_blob(layout.base_model.read_bytes())
-    treasury = load_keystore(layout.wallet("treasury"), None)
-    chain_id, genesis = await client.chain()
-    account = await client.account(treasury.address)
-    expires = Height(account.height + TASK_LIFETIME_BLOCKS)
-    signed = sign_action(
-        treasury, chain_id, genesis.params, task, nonce=account.next_nonce, expires=expires
-    )
-    # Known before it is sent, so that no event of the task can come too early.
-    progress.task = TaskId(signed.id)
-    await client.submit_task(signed.raw)
-    require_success(await client.wait(signed.id, TASK_S_MAX))
-    return progress.task
 
 
 def _wallets(layout: Layout, nodes: tuple[NodePlan, ...]) -> list[Wallet]:
