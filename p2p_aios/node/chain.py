@@ -1,7 +1,8 @@
 """The chain as this node holds it: the finalized state on disk and a tree of candidates above it.
 
-Trio side of `candidate` and `store.chain`. Blocks are executed one at a time in a worker thread;
-finalization writes all newly final blocks in one transaction on the writer's thread. While it
+Trio side of `candidate` and `store.chain`. Blocks are executed one at a time in a worker thread,
+and each only once: its trie nodes have the ids of that one execution, by which its children name
+them. Finalization writes all newly final blocks in one transaction on the writer's thread. While it
 writes, further candidates are executed above them: their overlays still shadow the disk, so it
 makes no difference which of the two a read finds.
 """
@@ -29,7 +30,7 @@ from p2p_aios.store.snapshot import Snapshot
 from p2p_aios.store.writer import SerialWriter
 from p2p_aios.trie.bulk import update
 from p2p_aios.trie.codec import STATE_CODEC, state_path
-from p2p_aios.types.block import Block
+from p2p_aios.types.block import BLOCK_BYTES_MAX, Block, block_hash
 from p2p_aios.types.genesis import Genesis, chain_id
 from p2p_aios.types.receipt import BlockOutcome
 from p2p_aios.types.transaction import CheckedTransaction
@@ -62,6 +63,8 @@ class Footing:
     """Reference of the state trie's root after it."""
     layers: tuple[Candidate, ...]
     """Unfinalized blocks from it down, newest first."""
+    base: Hash
+    """The finalized block below them."""
 
 
 class FinalizedState:
@@ -86,7 +89,7 @@ class Chain:
         self.chain_id = chain_id(genesis)
         self.store = store
         self._writer = writer
-        self._executing = trio.CapacityLimiter(1)
+        self._executing = trio.Lock()
         self._candidates: dict[Hash, Candidate] = {}
         tip = store.tip()
         invariant(tip is not None, "an opened chain has its genesis")
@@ -114,20 +117,27 @@ class Chain:
         Raises Unavailable(`parent_unknown`) for one that is neither the tip nor a candidate.
         """
         layers: list[Candidate] = []
-        block = parent
-        while block != self.tip.hash:
+        tip, block = self.tip, parent
+        while block != tip.hash:
             candidate = self._candidates.get(block)
             if candidate is None:
                 raise Unavailable("parent_unknown", f"no state after block {block.hex()[:16]}")
             layers.append(candidate)
             block = candidate.block.header.parent
-        height = layers[0].block.header.height if layers else self.tip.height
-        root = layers[0].change.root if layers else self.tip.root
-        return Footing(parent, height, root, tuple(layers))
+        height = layers[0].block.header.height if layers else tip.height
+        root = layers[0].change.root if layers else tip.root
+        return Footing(parent, height, root, tuple(layers), tip.hash)
 
     def ground(self, footing: Footing, snapshot: Snapshot) -> Ground:
         """A footing with the disk below it. The snapshot must be taken after the footing: a block
-        that became final in between is then found in both, never in neither."""
+        that became final in between is then found in both, never in neither.
+
+        Raises Unavailable(`parent_unknown`) where another block became final in between.
+        """
+        tip = snapshot.tip()
+        below = (footing.base, *(layer.hash for layer in footing.layers))
+        if tip is None or tip.block_hash not in below:
+            raise Unavailable("parent_unknown", f"finality passed {footing.parent.hex()[:16]} by")
         return Ground(
             self.params,
             self.chain_id,
@@ -144,7 +154,7 @@ class Chain:
     ) -> tuple[Candidate, tuple[tuple[CheckedTransaction, Invalid], ...]]:
         """A block of our own, executed; with the transactions that cannot be included, and why.
 
-        Raises Invalid where the slot itself is impossible.
+        Raises Invalid where the slot itself is impossible, Unavailable as `ground`.
         """
 
         def work() -> tuple[Candidate, tuple[tuple[CheckedTransaction, Invalid], ...]]:
@@ -154,29 +164,32 @@ class Chain:
             self._next_id = built[0].change.next_id
             return built
 
-        candidate, rejected = await trio.to_thread.run_sync(work, limiter=self._executing)
-        self._keep(candidate)
-        return candidate, rejected
+        async with self._executing:
+            candidate, rejected = await trio.to_thread.run_sync(work)
+            return self._keep(candidate), rejected
 
     async def execute(
         self, block: Block, transactions: tuple[CheckedTransaction, ...]
     ) -> Candidate:
-        """Execute a block whose transactions are checked already.
+        """Execute a block whose transactions are checked already, unless that was done before.
 
-        Raises Unavailable(`parent_unknown`), and Invalid where the block is not valid.
+        Raises Unavailable(`parent_unknown`), also where the block is final by now, and Invalid
+        where the block is not valid.
         """
-        footing = self.footing(block.header.parent)
+        async with self._executing:
+            known = self._candidates.get(block_hash(block.header))
+            if known is not None:
+                return known
+            footing = self.footing(block.header.parent)
 
-        def work() -> Candidate:
-            with self.store.snapshot() as snapshot:
-                ground = self.ground(footing, snapshot)
-                executed = execute_candidate(ground, block, transactions, self._next_id)
-            self._next_id = executed.change.next_id
-            return executed
+            def work() -> Candidate:
+                with self.store.snapshot() as snapshot:
+                    ground = self.ground(footing, snapshot)
+                    executed = execute_candidate(ground, block, transactions, self._next_id)
+                self._next_id = executed.change.next_id
+                return executed
 
-        candidate = await trio.to_thread.run_sync(work, limiter=self._executing)
-        self._keep(candidate)
-        return candidate
+            return self._keep(await trio.to_thread.run_sync(work))
 
     async def finalize(
         self, blocks: Sequence[Hash], certificate: Certificate
@@ -196,9 +209,11 @@ class Chain:
         self._drop_siblings()
         return final
 
-    def _keep(self, candidate: Candidate) -> None:
+    def _keep(self, candidate: Candidate) -> Candidate:
         if candidate.block.header.height > self.tip.height:
-            self._candidates[candidate.hash] = candidate
+            # The first one stays: children may stand on its trie nodes.
+            return self._candidates.setdefault(candidate.hash, candidate)
+        return candidate
 
     def _drop_siblings(self) -> None:
         """Keep what descends from the tip; ids of the dropped ones' trie nodes stay unused."""
@@ -215,7 +230,7 @@ class Chain:
         stored = self.store.read_block(height)
         if stored is None:
             raise Corrupt("store_damaged", f"the tip's block {height} is missing")
-        header = schema.decode(Block, stored).header
+        header = schema.decode(Block, stored, BLOCK_BYTES_MAX).header
         return Tip(height, block, header.timestamp_ms, header.epoch, root)
 
 
