@@ -13,7 +13,7 @@ from p2p_aios.cli.display import emit_json
 from testnet.ensemble import Ensemble
 from testnet.service import Phase
 from testnet.state import EnsembleState
-from testnet.status import overview_json, overview_tables, survey_of
+from testnet.status import Clients, open_clients, overview_json, overview_tables, survey_of
 
 VIEW_S: Final = 1.0
 POLL_S: Final = 0.25
@@ -39,15 +39,17 @@ def describe(state: EnsembleState) -> str:
 
 async def _show_live(console: Console, ensemble: Ensemble) -> None:
     begun_s = time.monotonic()
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
-            live.update(await _render(ensemble, time.monotonic() - begun_s), refresh=True)
-            await trio.sleep(VIEW_S)
+    async with open_clients(ensemble.plan) as clients:
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                up_s = time.monotonic() - begun_s
+                live.update(await _render(ensemble, clients, up_s), refresh=True)
+                await trio.sleep(VIEW_S)
 
 
-async def _render(ensemble: Ensemble, up_s: float) -> RenderableType:
+async def _render(ensemble: Ensemble, clients: Clients, up_s: float) -> RenderableType:
     state = ensemble.state()
-    overview = await survey_of(ensemble.plan, state)
+    overview = await survey_of(ensemble.plan, state, clients)
     title = Text.assemble(
         ("AIOS testnet", "bold"),
         f" in {ensemble.layout.root}, {up_s:.0f} s: ",
@@ -76,7 +78,8 @@ async def _print_changes(console: Console, ensemble: Ensemble) -> None:
 
 async def _print_json_once(ensemble: Ensemble) -> None:
     await ensemble.ready.wait()
-    overview = await survey_of(ensemble.plan, ensemble.state())
+    async with open_clients(ensemble.plan) as clients:
+        overview = await survey_of(ensemble.plan, ensemble.state(), clients)
     emit_json(overview_json(overview))
 
 

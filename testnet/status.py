@@ -1,6 +1,7 @@
 """How a testnet is doing: what its supervisor knows of processes, and what its nodes say."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -11,10 +12,12 @@ from rich.text import Text
 from p2p_aios.errors import AiosError
 from p2p_aios.sdk import Client
 from p2p_aios.types.views import NodeStatus
-from testnet.layout import RAY_HEAD, Layout, NodePlan, Plan, read_plan
+from testnet.layout import RAY_HEAD, Layout, Plan, read_plan
 from testnet.service import Phase
 from testnet.state import EnsembleState, ServiceState, is_supervised, read_state
 
+Clients = Mapping[str, Client]
+"""Of nodes, by name."""
 ANSWER_S_MAX: Final = 2.0
 """A node that takes longer is shown as silent."""
 STYLES: Final = {
@@ -43,6 +46,13 @@ class Overview:
     standings: tuple[Standing, ...]
 
 
+@asynccontextmanager
+async def open_clients(plan: Plan) -> AsyncIterator[Clients]:
+    """One for each node, kept open: making one costs more than asking."""
+    async with AsyncExitStack() as stack:
+        yield {node.name: await stack.enter_async_context(Client(node.url)) for node in plan.nodes}
+
+
 async def survey(layout: Layout) -> Overview:
     """Raises Invalid(`testnet_missing`)."""
     plan = read_plan(layout)
@@ -50,51 +60,47 @@ async def survey(layout: Layout) -> Overview:
     state = read_state(layout) if is_up else None
     if state is None:
         return Overview(is_up, False, ())
-    return await survey_of(plan, state)
+    async with open_clients(plan) as clients:
+        return await survey_of(plan, state, clients)
 
 
-async def survey_of(plan: Plan, state: EnsembleState) -> Overview:
+async def survey_of(plan: Plan, state: EnsembleState, clients: Clients) -> Overview:
     """The same, of a state at hand."""
-    answers: dict[str, NodeStatus | None] = {}
-
-    async def ask(node: NodePlan) -> None:
-        answers[node.name] = await ask_status(node.url)
-
-    async with trio.open_nursery() as nursery:
-        for node in plan.nodes:
-            nursery.start_soon(ask, node)
+    answers = await ask_all(clients)
     urls = {node.name: node.url for node in plan.nodes}
     standings = [Standing(s, urls.get(s.name), answers.get(s.name)) for s in state.services]
     return Overview(True, state.ready, tuple(standings))
 
 
-async def ask_status(url: str) -> NodeStatus | None:
-    """None where the node does not answer in ANSWER_S_MAX."""
-    with trio.move_on_after(ANSWER_S_MAX):
-        try:
-            async with Client(url) as client:
-                return await client.status()
-        except AiosError:
-            return None
-    return None
+async def ask_all(clients: Clients) -> dict[str, NodeStatus | None]:
+    """What each node says; None where it does not answer in ANSWER_S_MAX."""
+    answers: dict[str, NodeStatus | None] = dict.fromkeys(clients)
+
+    async def ask(name: str, client: Client) -> None:
+        with trio.move_on_after(ANSWER_S_MAX), suppress(AiosError):
+            answers[name] = await client.status()
+
+    async with trio.open_nursery() as nursery:
+        for name, client in clients.items():
+            nursery.start_soon(ask, name, client)
+    return answers
 
 
 def nodes_table(standings: Sequence[Standing]) -> Table:
-    table = _table("node", "process", "height", "final", "epoch", "peers", "pool", "gateway", "rpc")
+    table = _table("node", "process", "height", "block", "epoch", "peers", "gateway", "rpc")
     for standing in standings:
         node = standing.node
-        cells = ["–"] * 6
+        cells = ["–"] * 5
         if node is not None:
             cells = [
                 f"{node.height:,}",
-                node.block.hex()[:8],
+                node.block.hex()[:6],
                 f"{node.epoch}",
                 f"{node.peers}",
-                f"{node.waiting}",
                 node.gateway.name.lower(),
             ]
         service = standing.service
-        table.add_row(service.name, _process(service), *cells, standing.url or "")
+        table.add_row(service.name, _process(service), *cells, _bare(standing.url))
     return table
 
 
@@ -149,6 +155,10 @@ def _service_json(service: ServiceState) -> dict[str, Any]:
     return {name: value for name, value in asdict(service).items() if name in kept} | {"pid": pid}
 
 
+def _bare(url: str | None) -> str:
+    return (url or "").removeprefix("http://")
+
+
 def _is_running(service: ServiceState) -> bool:
     return service.phase is Phase.RUNNING
 
@@ -161,6 +171,6 @@ def _process(service: ServiceState) -> Text:
 def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in headings:
-        is_number = heading in ("height", "epoch", "peers", "pool", "pid", "restarts")
+        is_number = heading in ("height", "epoch", "peers", "pid", "restarts")
         table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
     return table

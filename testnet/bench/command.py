@@ -59,7 +59,9 @@ def run_bench(name: str, seconds: float | None, is_json: bool) -> None:
     with progress.status(f"{name}: {bench.SUMMARY}"):
         figures, peers = bench.measure(**options)
     machine = describe_machine()
-    Console(stderr=is_json).print(figures_table(name, figures, peers, machine))
+    console = Console(stderr=is_json, highlight=False)
+    console.print(f"{name} on {machine['cpu']}, {machine['cores']} cores")
+    console.print(figures_table(figures, peers))
     if is_json:
         emit_json({"bench": name, "figures": figures, "peers": peers, "machine": machine})
 
@@ -78,18 +80,14 @@ def _command_of(name: str) -> Callable[[float | None, bool], None]:
     return run
 
 
-def figures_table(
-    name: str, figures: dict[str, float], peers: dict[str, float], machine: dict[str, Any]
-) -> Table:
+def figures_table(figures: dict[str, float], peers: dict[str, float]) -> Table:
     """Each figure, and beside it every peer's that measures the same thing.
 
     A peer's key is its name, an underscore, and the figure's key.
     """
     suffixes = [f"_{figure}" for figure in figures]
     names = sorted({key.removesuffix(s) for key in peers for s in suffixes if key.endswith(s)})
-    table = Table(
-        title=f"{name} on {machine['cpu']}, {machine['cores']} cores", title_justify="left"
-    )
+    table = Table()
     table.add_column("figure")
     table.add_column("AIOS", justify="right")
     for peer in names:

@@ -1,7 +1,7 @@
 """Block interval and submit-to-finalized time of a testnet of four validators, at 20 transfers/s.
 
 Real processes on this machine, without Ray. Finality is the client's: from before a transaction is
-signed until the event of its finalized block arrives. There is no peer that runs here.
+signed until the event of its finalized block arrives. No peer of this kind runs from a package.
 """
 
 import tempfile

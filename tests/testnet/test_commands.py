@@ -102,7 +102,7 @@ def test_verify_refuses_what_is_no_task(capsys: pytest.CaptureFixture[str]) -> N
 def test_peers_stand_beside_the_figure_they_measure(capsys: pytest.CaptureFixture[str]) -> None:
     figures = {"updates_per_s": 58_000.0, "reads_per_s": 2.5}
     peers = {"py_trie_updates_per_s": 1_800.0, "py_trie_keys": 20_000.0}
-    Console(width=80).print(figures_table("trie", figures, peers, {"cpu": "x", "cores": 2}))
+    Console(width=80).print(figures_table(figures, peers))
     lines = capsys.readouterr().out.splitlines()
     heading = next(line for line in lines if "figure" in line)
     assert "py_trie" in heading
