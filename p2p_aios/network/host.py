@@ -194,8 +194,9 @@ class Host:
         try:
             await self.lib._swarm_stream_handler(stream)
         except Exception as error:  # noqa: BLE001 - one that left here would end the process
-            log.info("peer=%s stream failed: %r", format_peer(peer), error)
-            self.penalize(peer, NUISANCE, "stream_failed")
+            log.debug("peer=%s stream failed: %r", format_peer(peer), error)
+            if not stream.muxed_conn.event_shutting_down.is_set():
+                self.penalize(peer, NUISANCE, "stream_failed")
             await stream.reset()
         finally:
             self._inbound_streams[peer] -= 1
@@ -256,6 +257,26 @@ def _describe(connection: Any) -> PeerConnection:
     )
 
 
+async def _require_free(address: str) -> None:
+    """libp2p listens with SO_REUSEPORT: a second node on the same port would start without
+    complaint and take every other connection of the first.
+
+    Raises Unavailable(`listen_failed`).
+    """
+    try:
+        names = {protocol.name: value for protocol, value in Multiaddr(address).items()}
+        family = trio.socket.AF_INET6 if "ip6" in names else trio.socket.AF_INET
+        with trio.socket.socket(family, trio.socket.SOCK_STREAM) as probe:
+            probe.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
+            await probe.bind((names.get("ip4") or names["ip6"], int(names["tcp"])))
+    except (OSError, LookupError, ValueError) as error:
+        raise Unavailable(
+            "listen_failed",
+            f"cannot listen on {address} ({error}); write e.g. /ip4/0.0.0.0/tcp/4001, and let no"
+            " other node use the port",
+        ) from None
+
+
 @asynccontextmanager
 async def open_host(config: NetworkConfig) -> AsyncIterator[Host]:
     """A listening host; everything it started has ended when the context is left.
@@ -263,6 +284,8 @@ async def open_host(config: NetworkConfig) -> AsyncIterator[Host]:
     Raises Unavailable(`listen_failed`), Invalid(`key_malformed`).
     """
     host = Host(config)
+    for address in config.listen:
+        await _require_free(address)
 
     @asynccontextmanager
     async def run() -> AsyncIterator[Host]:

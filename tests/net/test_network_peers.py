@@ -22,6 +22,7 @@ async def expect(node: Network, event: CommitteeEvent, within_s: float) -> float
     return trio.current_time() - started_s
 
 
+@pytest.mark.slow
 async def test_a_killed_member_has_left_at_once_and_is_found_again(loopback):
     async with open_network(loopback.config(0)) as node:
         member = loopback.start_peer(1, "member", "0", node.addresses[0])
@@ -107,9 +108,21 @@ async def test_malformed_addresses_are_refused(loopback):
         with pytest.raises(Invalid, match="address_malformed"):
             async with open_network(loopback.config(0, text)):
                 pass
-    with pytest.raises(Unavailable, match="listen_failed"):
-        async with open_network(loopback.config(0, listen=("/ip4/203.0.113.1/tcp/1",))):
-            pass
+    for listen in ("/ip4/203.0.113.1/tcp/1", "/ip4/127.0.0.1", "nowhere"):
+        with pytest.raises(Unavailable, match="listen_failed"):
+            async with open_network(loopback.config(0, listen=(listen,))):
+                pass
+
+
+async def test_two_nodes_never_share_a_port(loopback):
+    """libp2p's SO_REUSEPORT would let them, each losing half of its connections to the other."""
+    async with open_network(loopback.config(0)) as first:
+        taken = first.addresses[0].rsplit("/p2p/", 1)[0]
+        with pytest.raises(Unavailable, match="listen_failed"):
+            async with open_network(loopback.config(1, listen=(taken,))):
+                pass
+    async with open_network(loopback.config(1, listen=(taken,))) as second:
+        assert second.addresses[0].startswith(taken)
 
 
 async def test_what_the_body_raises_comes_out_as_it_is(loopback):

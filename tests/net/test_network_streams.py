@@ -20,7 +20,7 @@ from p2p_aios.network.streams import (
     PeerLeft,
 )
 
-VOTES, PROPOSALS = 60, 12
+VOTES, PROPOSALS = 40, 8
 VOTE_BYTES, PROPOSAL_BYTES = 300, 600 * 1024
 OVERTAKEN_AT_LEAST = 2
 """How many times longer than a vote a proposal takes at the median: in one queue, equally long."""
@@ -119,6 +119,7 @@ async def test_oversized_frames_are_refused_on_both_sides(loopback):
         await loopback.until(lambda: not other.host.is_connected(node.peer))
 
 
+@pytest.mark.slow
 async def test_a_member_that_does_not_read_is_noticed_and_holds_up_nobody(loopback):
     """It accepts our streams and then never takes a byte from them."""
 
