@@ -300,7 +300,9 @@ class Simplex:
         now: Now,
     ) -> None:
         x = self._x
-        x.unheard[seat] = 0
+        if isinstance(message, Proposal | Vote):
+            # Not by certificates: a member that may not sign sends those, and leads nothing.
+            x.unheard[seat] = 0
         match message:
             case Proposal() if message.view <= x.settled_view:
                 self._take_blocks(peer, Backfill((message.block,)))

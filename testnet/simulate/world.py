@@ -10,12 +10,15 @@ from p2p_aios.types.message import CommitteeMessage, decode_message, encode_mess
 from p2p_aios.units import Address
 from testnet.simulate.application import GENESIS_MS, simulated_keys, simulated_params
 from testnet.simulate.conditions import Conditions, Fault
-from testnet.simulate.invariants import Invariants
+from testnet.simulate.invariants import BLOCKS_AFTER_HEALING, Invariants
 from testnet.simulate.validator import Validator
 from testnet.simulate.villains import villain
 
 START_MS = 1000
 """Virtual time at which validators come up, a second after genesis' timestamp."""
+
+PATIENCE_MS = 100_000
+"""How long a healed world may take to get on: a few views whose Δ has grown to its limit."""
 
 
 class World:
@@ -48,6 +51,10 @@ class World:
     @property
     def honest(self) -> list[Validator]:
         return [v for v in self.validators if v.index not in self.conditions.villains]
+
+    def has_progressed(self, height: int) -> bool:
+        """Whether everyone honest got well past `height`."""
+        return all(v.ledger.height >= height + BLOCKS_AFTER_HEALING for v in self.honest)
 
     def wall_ms(self) -> int:
         return GENESIS_MS + self.now_ms
@@ -129,6 +136,8 @@ def run_world(conditions: Conditions) -> World:
         for validator in world.honest:
             validator.start()
         world.run_until(conditions.duration_ms)
+        while not world.has_progressed(healed) and world.now_ms < conditions.heal_ms + PATIENCE_MS:
+            world.run_until(world.now_ms + 1000)
         world.invariants.require_progress(world.honest, healed, conditions)
     except BaseException as error:
         error.add_note(f"seed {conditions.seed}, nodes {conditions.nodes}: {conditions}")
