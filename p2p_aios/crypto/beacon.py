@@ -43,9 +43,11 @@ class BeaconChain:
         return Hash(_iterate(self.checkpoints[index // STRIDE], index % STRIDE))
 
 
-def beacon_seed(validator_secret: bytes) -> bytes:
-    """What the first chain of a validator grows from: its key alone restores it."""
-    return hashlib.sha256(b"aios/beacon/v1" + validator_secret).digest()
+def beacon_seed(validator_secret: bytes, generation: int = 0) -> bytes:
+    """What a chain of a validator grows from: its key alone restores it. Generation 0 is the one
+    named in genesis or at registration; each later one replaces the one before it."""
+    number = generation.to_bytes(8, "big") if generation else b""
+    return hashlib.sha256(b"aios/beacon/v1" + validator_secret + number).digest()
 
 
 def beacon_chain(secret_seed: bytes, length: int) -> BeaconChain:

@@ -8,13 +8,14 @@ from typing import Final
 
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.ledger.accounts import account_of, check_form
-from p2p_aios.ledger.attestation import check_attestation, require_payable
+from p2p_aios.ledger.attestation import check_attestation
 from p2p_aios.ledger.jobs import check_order, check_receipt
 from p2p_aios.ledger.records import JobStatus, RoundPhase
 from p2p_aios.ledger.rounds import check_commit, check_reveal
 from p2p_aios.ledger.state import State, StateReader
 from p2p_aios.ledger.tables import JOBS, ROUNDS, TASKS, round_key
 from p2p_aios.ledger.tasks import check_task
+from p2p_aios.ledger.waivers import require_payable
 from p2p_aios.ledger.workers import check_offer
 from p2p_aios.params import Params
 from p2p_aios.types.compute import RegisterWorker, SubmitJob, SubmitReceipt

@@ -1,18 +1,16 @@
 """A round's panel: every member recomputes, says what it found, and equal findings settle.
 
 The panel is the committee of the epoch in which ATTEST opened. More than 2/3 of its weight on one
-statement settles the round. Each member's first attestation of a round needs no fee, since a
-validator's key need not hold funds; a free attestation that could not count is no part of a block.
+statement settles the round.
 """
 
 from dataclasses import replace
 
 from p2p_aios.codec.cid import is_cid
 from p2p_aios.errors import Invalid
-from p2p_aios.ledger.accounts import check_fee, check_funds, fee_min, pay_out
+from p2p_aios.ledger.accounts import pay_out
 from p2p_aios.ledger.environment import Environment
 from p2p_aios.ledger.records import (
-    Account,
     Attestation,
     LearningRound,
     LearningTask,
@@ -31,40 +29,21 @@ from p2p_aios.ledger.state import State
 from p2p_aios.ledger.tables import COMMITTEES, ROUNDS, VALIDATORS, epoch_key, round_key
 from p2p_aios.ledger.tasks import end_round
 from p2p_aios.ledger.workers import count_accepted
-from p2p_aios.params import Params
 from p2p_aios.types.event import AttestationRefused, RoundSettled, RoundVoided
 from p2p_aios.types.learning import AttestRound, Verdict
-from p2p_aios.types.transaction import CheckedTransaction
 from p2p_aios.units import Address, Amount
 
 _CLOSED = (RoundPhase.SETTLED, RoundPhase.VOIDED)
 
 
-def is_fee_waived(state: State, sender: Address, action: AttestRound) -> bool:
-    """Whether this is a panel member's first attestation of a round."""
+def is_first_attestation(state: State, sender: Address, action: AttestRound) -> bool:
+    """Whether a panel member has not yet been heard on the round."""
     learning_round = state.get(ROUNDS, round_key(action.task, action.round))
     return (
         learning_round is not None
         and sender not in learning_round.heard
         and sender in _panel_weights(state, learning_round)
     )
-
-
-def require_payable(
-    state: State, params: Params, transaction: CheckedTransaction, account: Account
-) -> None:
-    """The fee is enough and `account`, the sender's, can pay it.
-
-    Raises Invalid: `fee_too_low`, `funds_insufficient`; for an attestation below the least fee
-    that could not count, the codes of `check_attestation`.
-    """
-    action, fee = transaction.body.action, transaction.body.fee
-    if isinstance(action, AttestRound) and fee < fee_min(params, len(transaction.raw)):
-        check_attestation(state, transaction.sender, action)
-        if is_fee_waived(state, transaction.sender, action):
-            check_funds(account, fee)
-            return
-    check_fee(params, transaction, account)
 
 
 def check_attestation(

@@ -64,6 +64,11 @@ def apply_reveal(env: Environment) -> None:
     state.put(CHAIN, b"", Chain(context.height, mix))
 
 
+def is_anchor_pending(validator: Validator, epoch: Epoch) -> bool:
+    """Whether a registered successor does not count yet."""
+    return validator.next_anchor is not None and validator.next_anchor_epoch > epoch
+
+
 def set_beacon_anchor(env: Environment, sender: Address, action: SetBeaconAnchor) -> None:
     """Register the chain that replaces the sender's. Raises Invalid(`not_a_validator`)."""
     validator = env.state.get(VALIDATORS, sender)

@@ -20,7 +20,7 @@ from p2p_aios.ledger.accounts import (
     take_fee_and_nonce,
 )
 from p2p_aios.ledger.assignment import advance_jobs
-from p2p_aios.ledger.attestation import attest_round, require_payable
+from p2p_aios.ledger.attestation import attest_round
 from p2p_aios.ledger.beacon import apply_reveal, set_beacon_anchor
 from p2p_aios.ledger.committees import turn_committees
 from p2p_aios.ledger.environment import BlockContext, Environment, epoch_of, is_epoch_end
@@ -34,6 +34,7 @@ from p2p_aios.ledger.state import State, StateReader
 from p2p_aios.ledger.supply import accrue_reward, check_supply, collect_fees
 from p2p_aios.ledger.tables import CHAIN
 from p2p_aios.ledger.tasks import submit_task
+from p2p_aios.ledger.waivers import require_payable
 from p2p_aios.ledger.workers import forget_retired, register_worker, retire_worker
 from p2p_aios.types.compute import RegisterWorker, RetireWorker, SubmitJob, SubmitReceipt
 from p2p_aios.types.event import Event
