@@ -7,10 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from p2p_aios.consensus.records import JournalBirth
 from p2p_aios.crypto.keys import format_address
+from p2p_aios.errors import Unavailable
 from p2p_aios.network.config import NetworkConfig
 from p2p_aios.network.identity import format_peer
 from p2p_aios.network.node import Network, open_network
 from p2p_aios.node.answering import Answering
+from p2p_aios.node.beacon import Beacon
 from p2p_aios.node.blobs import Blobs
 from p2p_aios.node.catchup import CatchUp
 from p2p_aios.node.chain import Chain, open_chain
@@ -38,10 +40,14 @@ async def open_parts(
 ) -> AsyncIterator[Parts]:
     """The parts of a node, opened; whoever runs them closes them by leaving.
 
-    Raises Invalid for an impossible genesis or address, Unavailable(`listen_failed`), Corrupt.
+    Raises Invalid for an impossible genesis or address; Unavailable: `data_unwritable`,
+    `listen_failed`, `store_locked`, `journal_in_use`; Corrupt.
     """
     data = config.node.data
-    data.mkdir(parents=True, exist_ok=True)
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable("data_unwritable", f"cannot make {data}: {error.strerror}") from None
     async with AsyncExitStack() as stack:
         store = stack.enter_context(
             ChainStore.open(
@@ -61,11 +67,13 @@ async def open_parts(
         transactions = Transactions(chain, network.gossip)
         committee = CommitteeMap(chain, network)
         catchup = CatchUp(chain, network, transactions, finality)
-        voting = None
-        if identity.validator is not None and identity.beacon is not None:
+        beacon, voting = None, None
+        if identity.validator is not None:
             birth = JournalBirth(Millis(time.time_ns() // 1_000_000), chain.tip.height)
             journal = open_journal(data / "journal", birth)
             stack.callback(journal.close)
+            beacon = Beacon(chain, transactions, identity.validator)
+            await beacon.follow()
             voting = Voting(
                 chain,
                 committee,
@@ -73,7 +81,7 @@ async def open_parts(
                 finality,
                 catchup,
                 identity.validator,
-                identity.beacon,
+                beacon,
                 journal,
             )
         gateway = None
@@ -91,6 +99,7 @@ async def open_parts(
             finality=finality,
             blobs=Blobs(chain, blob_store, network),
             key=identity.validator,
+            beacon=beacon,
             voting=voting,
             gateway=gateway,
         )

@@ -242,7 +242,3 @@ class NodeBackend:
         if status.is_up:
             return GatewayState.READY
         return GatewayState.STARTING if status.restarts == 0 else GatewayState.DOWN
-
-
-def _whole_ms(measured: float | None) -> Millis | None:
-    return None if measured is None else Millis(round(measured))

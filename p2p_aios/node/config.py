@@ -27,9 +27,14 @@ import tomllib
 import typing
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from p2p_aios.errors import Invalid
+from p2p_aios.errors import Invalid, Unavailable
+
+KEEP_BLOCKS_MIN: Final = 64
+"""A block being executed may stand this far below the tip; its trie must still be there."""
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+PORT_MAX: Final = 65_535
 
 S = TypeVar("S")
 
@@ -59,9 +64,20 @@ class NetworkSection:
 @dataclass(frozen=True, slots=True)
 class RpcSection:
     listen: str = "127.0.0.1:8645"
-    """host:port of JSON-RPC and WebSocket."""
+    """host:port of JSON-RPC and WebSocket; port 0 takes a free one."""
     token: str | None = None
     """Bearer token asked for by methods that change something."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of `listen`. Raises Invalid(`config_malformed`)."""
+        host, _, port = self.listen.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > PORT_MAX:
+            raise Invalid(
+                "config_malformed",
+                f"rpc.listen is {self.listen!r}; it must be host:port, as in 127.0.0.1:8645",
+            )
+        return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +93,15 @@ class ComputeSection:
 @dataclass(frozen=True, slots=True)
 class StoreSection:
     keep_blocks: int = 7200
-    """Blocks of state history kept; 0 keeps everything (archive)."""
+    """Blocks of state history kept, at least KEEP_BLOCKS_MIN; 0 keeps everything (archive)."""
     blob_quota_bytes: int = 8 << 30
+    """Most bytes of blobs held."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogSection:
     level: str = "INFO"
+    """One of LOG_LEVELS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +118,7 @@ def load_config(path: Path) -> NodeConfig:
     """Read and check a configuration file.
 
     Raises Invalid: `config_missing`, `config_malformed`, `config_unknown_key`,
-    `config_missing_key`.
+    `config_missing_key`, `config_out_of_range`; Unavailable(`config_unreadable`).
     """
     try:
         document = tomllib.loads(path.read_text())
@@ -110,7 +128,29 @@ def load_config(path: Path) -> NodeConfig:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Invalid("config_malformed", f"{path}: {error}") from None
-    return _section(NodeConfig, document, path.parent.resolve(), "")
+    except OSError as error:
+        raise Unavailable("config_unreadable", f"cannot read {path}: {error.strerror}") from None
+    config = _section(NodeConfig, document, path.parent.resolve(), "")
+    _check_values(config)
+    return config
+
+
+def _check_values(config: NodeConfig) -> None:
+    """Raises Invalid: `config_malformed`, `config_out_of_range`."""
+    _ = config.rpc.address
+    keep, quota = config.store.keep_blocks, config.store.blob_quota_bytes
+    if keep != 0 and keep < KEEP_BLOCKS_MIN:
+        raise Invalid(
+            "config_out_of_range",
+            f"store.keep_blocks is {keep}; it must be 0 (all) or at least {KEEP_BLOCKS_MIN}",
+        )
+    if quota <= 0:
+        raise Invalid("config_out_of_range", f"store.blob_quota_bytes is {quota}; name some room")
+    if config.log.level not in LOG_LEVELS:
+        raise Invalid(
+            "config_out_of_range",
+            f"log.level is {config.log.level!r}; it must be one of {', '.join(LOG_LEVELS)}",
+        )
 
 
 def _section(kind: type[S], table: Any, folder: Path, place: str) -> S:
@@ -149,5 +189,6 @@ def _value(hint: Any, value: Any, folder: Path, place: str) -> Any:
     if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__"):
         return _section(kind, value, folder, f"{place}.")
     if type(value) is not kind:
-        raise Invalid("config_malformed", f"{place} must be of type {kind.__name__}")
+        name = "str" if kind is Path else kind.__name__
+        raise Invalid("config_malformed", f"{place} must be of type {name}")
     return value

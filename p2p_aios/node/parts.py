@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.network.node import Network
+from p2p_aios.node.beacon import Beacon
 from p2p_aios.node.blobs import Blobs
 from p2p_aios.node.catchup import CatchUp
 from p2p_aios.node.chain import Chain
@@ -27,5 +28,7 @@ class Parts:
     blobs: Blobs
     key: KeyPair | None
     """Of the validator; None for a node that only follows."""
+    beacon: Beacon | None
+    """Of the validator, as `voting`."""
     voting: Voting | None
     gateway: Gateway | None

@@ -3,12 +3,14 @@
 import logging
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import trio
 
 from p2p_aios.codec import schema
+from p2p_aios.errors import Corrupt, Invalid, InvariantBroken, Unavailable
 from p2p_aios.network.gossip import Topic
 from p2p_aios.node.assembly import open_parts
 from p2p_aios.node.backend import NodeBackend
@@ -37,14 +39,29 @@ log = logging.getLogger(__name__)
 def run_node(config_path: Path) -> None:
     """Run a node until SIGTERM or SIGINT.
 
-    Raises Invalid for a wrong configuration, key or genesis; Unavailable where a port is taken;
-    Corrupt where the disk lies.
+    Raises Invalid for a wrong configuration, key or genesis; Unavailable where a port or folder is
+    taken; Corrupt where the disk lies or this node computes other than the rest. Of several faults
+    at once, the gravest.
     """
     config = load_config(config_path)
     _configure_logging(config.log.level)
     genesis = load_genesis(config.node.genesis)
-    identity = load_identity(config, genesis)
-    trio.run(_run_until_signal, config, genesis, identity)
+    identity = load_identity(config)
+    try:
+        trio.run(_run_until_signal, config, genesis, identity)
+    except BaseExceptionGroup as group:
+        raise gravest(group) from group
+
+
+def gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one of a nursery's exceptions that says why the node must stop."""
+    for kind in (InvariantBroken, Corrupt, Invalid, Unavailable):
+        found: BaseException | None = group.subgroup(kind)
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        if found is not None:
+            return found
+    return group
 
 
 def _configure_logging(level: str) -> None:
@@ -60,14 +77,31 @@ def _configure_logging(level: str) -> None:
 async def _run_until_signal(config: NodeConfig, genesis: Genesis, identity: Identity) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_run_parts, config, genesis, identity)
+            nursery.start_soon(serve_node, config, genesis, identity)
             async for received in signals:
                 log.info("%s: shutting down", signal.Signals(received).name)
                 nursery.cancel_scope.cancel()
                 break
 
 
-async def _run_parts(config: NodeConfig, genesis: Genesis, identity: Identity) -> None:
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A node that runs."""
+
+    parts: Parts
+    url: str
+    """Of its RPC."""
+
+
+async def serve_node(
+    config: NodeConfig,
+    genesis: Genesis,
+    identity: Identity,
+    *,
+    task_status: Any = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a node until cancelled; starts with `Serving` once its RPC answers. Raises as `run_node`,
+    in groups."""
     async with open_parts(config, genesis, identity) as parts, trio.open_nursery() as nursery:
         feed = Feed()
         spreader = Spreader(parts)
@@ -79,16 +113,19 @@ async def _run_parts(config: NodeConfig, genesis: Genesis, identity: Identity) -
             nursery.start_soon(parts.catchup.follow)
         if parts.voting is not None:
             nursery.start_soon(parts.voting.run)
+        if parts.beacon is not None:
+            nursery.start_soon(parts.beacon.run)
         if parts.gateway is not None and parts.key is not None:
             dispatcher = Dispatcher(
                 parts.chain, parts.transactions, parts.blobs, parts.gateway, parts.key
             )
             parts.finality.listen(lambda _final, _certificate: dispatcher.wake())
             nursery.start_soon(dispatcher.run)
-        host, _, port = config.rpc.listen.rpartition(":")
-        rpc = RpcConfig(host=host, port=int(port), token=config.rpc.token)
+        host, port = config.rpc.address
+        rpc = RpcConfig(host=host, port=port, token=config.rpc.token)
         url = await nursery.start(serve_rpc, NodeBackend(parts), feed, rpc)
         log.info("rpc=%s", url)
+        task_status.started(Serving(parts, url))
 
 
 def _wire(parts: Parts, feed: Feed, spreader: "Spreader") -> None:
@@ -99,6 +136,9 @@ def _wire(parts: Parts, feed: Feed, spreader: "Spreader") -> None:
     listen(lambda _final, _certificate: parts.catchup.moved())
     if parts.voting is not None:
         listen(parts.voting.on_final)
+    if parts.beacon is not None:
+        beacon = parts.beacon
+        listen(lambda _final, _certificate: beacon.moved())
     listen(lambda final, certificate: _publish(feed, final, certificate))
     listen(spreader.on_final)
 
@@ -132,7 +172,10 @@ class Spreader:
         """Until cancelled."""
         async for final in self._receive:
             header = final.block.header
-            if self._parts.key is not None and header.proposer == self._parts.key.address:
-                await self._parts.network.gossip.publish(Topic.BLOCKS, schema.encode(final))
-            if header.height % COLLECT_BLOCKS == 0:
-                await trio.to_thread.run_sync(self._parts.blobs.store.collect, header.height)
+            try:
+                if self._parts.key is not None and header.proposer == self._parts.key.address:
+                    await self._parts.network.gossip.publish(Topic.BLOCKS, schema.encode(final))
+                if header.height % COLLECT_BLOCKS == 0:
+                    await trio.to_thread.run_sync(self._parts.blobs.store.collect, header.height)
+            except Exception:  # neither is worth the node: peers catch up, blobs go later
+                log.exception("height=%d not spread or collected", header.height)

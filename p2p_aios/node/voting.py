@@ -1,7 +1,8 @@
 """Carries consensus out: events in, effects out, in the core's order.
 
 One task steps the core and performs its outputs one by one; `Persist` is on disk before the next
-output is looked at. Building, verifying and finalizing run beside it and answer with events.
+output is looked at. Building, verifying and finalizing run beside it and answer with events. What
+peers send takes part of the inbox at most, so there is always room for those answers.
 """
 
 import logging
@@ -38,13 +39,13 @@ from p2p_aios.consensus.events import (
 )
 from p2p_aios.consensus.instance import Identity
 from p2p_aios.consensus.simplex import Simplex
-from p2p_aios.crypto.beacon import BeaconChain
 from p2p_aios.crypto.keys import KeyPair, format_address
-from p2p_aios.errors import Invalid, Unavailable
+from p2p_aios.errors import AiosError, Corrupt, Invalid, Unavailable
 from p2p_aios.ledger.environment import is_epoch_end
 from p2p_aios.ledger.queries import read_beacon_position
 from p2p_aios.network.penalties import GARBAGE, NUISANCE
-from p2p_aios.network.streams import Frame, PeerJoined, PeerLeft
+from p2p_aios.network.streams import CommitteeEvent, Frame, PeerJoined, PeerLeft
+from p2p_aios.node.beacon import Beacon
 from p2p_aios.node.candidate import Candidate, Slot
 from p2p_aios.node.catchup import CatchUp as CatchUpTask
 from p2p_aios.node.chain import Chain
@@ -57,11 +58,13 @@ from p2p_aios.types.block import Proposal, block_hash
 from p2p_aios.types.message import Backfill, decode_message, encode_message
 from p2p_aios.types.transaction import ReportEvidence as EvidenceAction
 from p2p_aios.types.vote import Certificate
-from p2p_aios.units import Hash
+from p2p_aios.units import Address, Hash
 
 EVENTS_MAX: Final = 1024
-"""Events waiting for the core. Far more than can be under way: answers to builds and
-verifications, epoch turns, and what the committee streams hand over one by one."""
+"""Events waiting for the core."""
+STREAM_EVENTS_MAX: Final = 512
+"""Of those, from committee streams; beyond it peers are read no further. The other half is far more
+than can be under way: answers to builds and verifications, blocks fetched, epoch turns."""
 FINALIZATIONS_MAX: Final = 256
 CUT_BLOCKS: Final = 40
 """How often the journal is cut."""
@@ -80,7 +83,7 @@ class Voting:
         finality: Finality,
         catchup: CatchUpTask,
         key: KeyPair,
-        beacon: BeaconChain,
+        beacon: Beacon,
         journal: Journal,
     ) -> None:
         self._chain = chain
@@ -93,6 +96,7 @@ class Voting:
         self._journal = journal
         self._inbox_in, self._inbox = trio.open_memory_channel[Event](EVENTS_MAX)
         self._final_in, self._final = trio.open_memory_channel[Finalize](FINALIZATIONS_MAX)
+        self._stream_room = trio.Semaphore(STREAM_EVENTS_MAX)
         self._timer_ms: int | None = None
         self._journaling = trio.CapacityLimiter(1)
         self.core = Simplex(
@@ -130,7 +134,10 @@ class Voting:
         if self._timer_ms is not None:
             deadline_s = trio.current_time() + (self._timer_ms - _now().monotonic_ms) / 1000
         with trio.move_on_at(deadline_s):
-            return await self._inbox.receive()
+            event = await self._inbox.receive()
+            if isinstance(event, Received | Connected | Disconnected):
+                self._stream_room.release()
+            return event
         if self._timer_ms is None:
             return None
         self._timer_ms = None
@@ -169,30 +176,43 @@ class Voting:
 
     async def _build(self, order: Build) -> None:
         try:
-            footing = self._chain.footing(order.parent)
-            slot = Slot(
-                order.epoch,
-                order.view,
-                order.timestamp_ms,
-                self._key.address,
-                self._next_reveal(order),
-            )
-            waiting = () if order.is_empty else self._transactions.select(footing)
-            candidate, rejected = await self._chain.build(footing, slot, waiting)
+            candidate = await self._build_block(order)
         except (Invalid, Unavailable) as error:
             log.warning("height=%d cannot build: %s", order.height, error)
             return
-        self._transactions.drop(rejected)
         await self._inbox_in.send(Built(candidate.block))
+
+    async def _build_block(self, order: Build) -> Candidate:
+        """Raises Invalid, Unavailable."""
+        footing = self._chain.footing(order.parent)
+        slot = Slot(
+            order.epoch,
+            order.view,
+            order.timestamp_ms,
+            self._key.address,
+            self._next_reveal(order),
+        )
+        if not order.is_empty:
+            try:
+                waiting = self._transactions.select(footing)
+                candidate, rejected = await self._chain.build(footing, slot, waiting)
+                self._transactions.drop(rejected)
+                return candidate
+            except AiosError:
+                raise
+            except Exception:  # what one transaction trips over must not stop every leader
+                log.exception("height=%d cannot be filled; it stays empty", order.height)
+        candidate, _ = await self._chain.build(footing, slot, ())
+        return candidate
 
     def _next_reveal(self, order: Build) -> Hash:
         footing = self._chain.footing(order.parent)
         with self._chain.snapshot() as snapshot:
             ground = self._chain.ground(footing, snapshot)
             position = read_beacon_position(ground, self._key.address, order.epoch)
-        if position is None or position.anchor != self._beacon.anchor:
-            raise Unavailable("beacon_unknown", "the registered beacon chain is not this key's")
-        return self._beacon.reveal(position.reveals)
+        if position is None:
+            raise Unavailable("beacon_unknown", "this key is no registered validator's")
+        return self._beacon.reveal(position)
 
     async def _verify(self, order: Verify) -> None:
         digest = block_hash(order.block.header)
@@ -207,6 +227,11 @@ class Voting:
             except Unavailable as error:
                 log.warning("height=%d not executed: %s", order.block.header.height, error)
                 return
+            except Corrupt:
+                raise
+            except Exception:  # a bug that a proposal reaches costs its leader's turn, not us
+                log.exception("height=%d cannot be executed", order.block.header.height)
+                code = "execution_failed"
         await self._inbox_in.send(Verified(digest, code))
 
     async def _finalize_in_order(self) -> None:
@@ -234,22 +259,25 @@ class Voting:
         """Committee streams into events."""
         async for happening in self._committee.events:
             peer = self._committee.address_of(happening.peer)
-            if peer is None:
-                continue
-            match happening:
-                case PeerJoined():
-                    await self._inbox_in.send(Connected(peer))
-                case PeerLeft():
-                    await self._inbox_in.send(Disconnected(peer))
-                case Frame(data=data):
-                    try:
-                        message = decode_message(data)
-                    except Invalid as error:
-                        self._committee.penalize(peer, GARBAGE, error.code)
-                        continue
-                    await self._inbox_in.send(Received(peer, message))
-                case other:
-                    assert_never(other)
+            event = None if peer is None else self._event_of(peer, happening)
+            if event is not None:
+                await self._stream_room.acquire()
+                await self._inbox_in.send(event)
+
+    def _event_of(self, peer: Address, happening: CommitteeEvent) -> Event | None:
+        match happening:
+            case PeerJoined():
+                return Connected(peer)
+            case PeerLeft():
+                return Disconnected(peer)
+            case Frame(data=data):
+                try:
+                    return Received(peer, decode_message(data))
+                except Invalid as error:
+                    self._committee.penalize(peer, GARBAGE, error.code)
+                    return None
+            case other:
+                assert_never(other)
 
     def _post(self, event: Event) -> None:
         self._inbox_in.send_nowait(event)

@@ -1,0 +1,88 @@
+"""Whole nodes in one process, over real sockets: they agree, restart, follow and catch up."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from p2p_aios.codec import schema
+from p2p_aios.types.block import Block
+from p2p_aios.types.transaction import Transfer
+from p2p_aios.units import Address, Amount, Millis
+from tests.net.node_cluster import QUICK, Member, open_cluster
+from tests.node.founders import ALICE, BOB, FUNDS
+
+BRISK = replace(QUICK, block_interval_ms=Millis(50), delta_ms=Millis(1000), epoch_blocks=60)
+"""Blocks as fast as the machine makes them; patience for one that has much else to do."""
+PAY = Transfer(BOB.address, Amount(7))
+
+
+async def test_four_validators_finalize_a_transfer(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as cluster:
+        for seat in range(4):
+            await cluster.start_validator(seat)
+        await cluster.submit(ALICE, PAY, through=cluster.members[2])
+        await cluster.until(
+            lambda: all(m.balance(BOB.address) == FUNDS + 7 for m in cluster.members)
+        )
+        await cluster.until_height(cluster.height + 2)
+        shared = min(member.height for member in cluster.members)
+        blocks = {m.parts.chain.store.read_block(shared) for m in cluster.members}
+        assert len(blocks) == 1
+
+
+async def test_an_observer_hears_blocks_and_a_late_one_catches_up(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path, count=1, params=BRISK) as cluster:
+        validator = await cluster.start_validator(0)
+        early = await cluster.start_observer("early")
+        await cluster.until_height(3)
+        await cluster.until_height(cluster.height + BRISK.epoch_blocks)
+        late = await cluster.start_observer("late")
+        await cluster.until_height(cluster.height + 5)
+        await cluster.submit(ALICE, PAY, through=late)
+        for member in (validator, early, late):
+            await cluster.until(lambda m=member: m.balance(BOB.address) == FUNDS + 7)
+
+
+@pytest.mark.slow
+async def test_a_validator_that_comes_200_blocks_late_catches_up_and_votes(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path, params=BRISK) as cluster:
+        for seat in range(3):
+            await cluster.start_validator(seat)
+        await cluster.until_height(205, within_s=100)
+        late = await cluster.start_validator(3)
+        await cluster.until_height(cluster.height + 5)
+        start = cluster.height
+        own = late.identity.validator
+        await cluster.until(lambda: proposers(late, start) >= {own.address}, within_s=100)
+
+
+async def test_a_validator_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path, params=BRISK) as cluster:
+        for seat in range(4):
+            await cluster.start_validator(seat)
+        for _ in range(2):
+            await cluster.until_height(cluster.height + 3)
+            first = cluster.members[0]
+            await cluster.stop(first)
+            again = await cluster.start(first.name, first.identity)
+            assert not again.parts.voting.core.is_silent
+        await cluster.until_height(cluster.height + 3)
+
+
+async def test_a_lone_validator_restarts_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path, count=1, params=BRISK) as cluster:
+        for _ in range(3):
+            validator = await cluster.start_validator(0)
+            await cluster.until_height(validator.height + 8)
+            tip = validator.parts.chain.tip.height
+            await cluster.stop(validator)
+        validator = await cluster.start_validator(0)
+        assert validator.height >= tip, "what was final stays"
+        await cluster.until_height(validator.height + 2)
+
+
+def proposers(member: Member, start: int) -> set[Address]:
+    """Of the blocks from height `start` on."""
+    found = member.parts.chain.store.read_blocks(start, 64, 1 << 20)
+    return {schema.decode(Block, raw).header.proposer for _, raw, _ in found}
