@@ -3,6 +3,7 @@
 A node asks its peers where they stand when it starts, when consensus says that messages cannot
 bridge its gap, and when its own tip has not moved for a while; nodes without a seat also hear each
 block by gossip. Blocks fetched are executed like any other and become final with their certificate.
+One task does that, whichever way they came: what fails there is this node's own fault, and ends it.
 """
 
 import logging
@@ -22,6 +23,7 @@ from p2p_aios.network.pubsub import Verdict
 from p2p_aios.node.chain import Chain
 from p2p_aios.node.finality import Finality
 from p2p_aios.node.transactions import Transactions
+from p2p_aios.sync.answers import check_answer
 from p2p_aios.sync.events import (
     Ask,
     BlocksReceived,
@@ -39,13 +41,14 @@ from p2p_aios.types.block import BLOCK_BYTES_MAX, FinalizedBlock, block_hash
 from p2p_aios.types.request import (
     RESPONSE_BYTES_MAX,
     Blocks,
+    GetBlocks,
     GetStatus,
     Status,
     decode_response,
     encode_request,
 )
 from p2p_aios.types.vote import Certificate
-from p2p_aios.units import Height, Millis
+from p2p_aios.units import Hash, Height, Millis
 
 POLL_S: Final = 1.0
 """How often to look whether peers must be asked where they stand."""
@@ -70,7 +73,13 @@ class CatchUp:
         self._send, self._receive = trio.open_memory_channel[Event](EVENTS_MAX)
         tip = chain.tip
         self._planner = SyncPlanner(tip.height, tip.hash, self._is_certified, _now_ms())
+        self._told = tip.hash
+        """The tip as the planner knows it."""
         self._moved_ms = Millis(0)
+        self._heard: FinalizedBlock | None = None
+        """The tip's child, heard by gossip, checked, and not yet executed."""
+        self._heard_last: Hash | None = None
+        self._asking = False
         self.heights: dict[bytes, Height] = {}
         """What connected peers last told of their finalized height."""
 
@@ -82,30 +91,26 @@ class CatchUp:
     def moved(self) -> None:
         """Our tip moved, by whatever way."""
         self._moved_ms = _now_ms()
-        tip = self._chain.tip
-        self._post(TipFinalized(tip.height, tip.hash))
+        self._post(Tick())
 
     async def ask_around(self) -> None:
-        """Ask every connected peer where it stands."""
-        peers = [connection.peer for connection in self._network.peers.connected()]
-        for gone in set(self.heights) - set(peers):
-            del self.heights[gone]
-            self._post(PeerLost(gone))
-        async with trio.open_nursery() as nursery:
-            for peer in peers:
-                nursery.start_soon(self._ask_status, peer)
+        """Ask every connected peer where it stands, unless they are being asked already."""
+        if self._asking:
+            return
+        self._asking = True
+        try:
+            async with trio.open_nursery() as nursery:
+                for connection in self._network.peers.connected():
+                    nursery.start_soon(self._ask_status, connection.peer)
+        finally:
+            self._asking = False
 
     async def run(self) -> None:
         """Plan and fetch until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._poll)
             while True:
-                now_ms = _now_ms()
-                wake_ms = self._planner.wake_at_ms(now_ms)
-                patience_s = POLL_S if wake_ms is None else max(0, wake_ms - now_ms) / 1000
-                event: Event = Tick()
-                with trio.move_on_after(patience_s):
-                    event = await self._receive.receive()
+                event = await self._next_event()
                 for output in self._planner.step(event, _now_ms()):
                     match output:
                         case Ask():
@@ -116,6 +121,22 @@ class CatchUp:
                             await self._deliver(blocks)
                         case other:
                             assert_never(other)
+                heard, self._heard = self._heard, None
+                if heard is not None:
+                    await self._deliver((heard,))
+
+    async def _next_event(self) -> Event:
+        """What the planner must know next; where the tip is comes first, and is never lost."""
+        tip = self._chain.tip
+        if tip.hash != self._told:
+            self._told = tip.hash
+            return TipFinalized(tip.height, tip.hash)
+        now_ms = _now_ms()
+        wake_ms = self._planner.wake_at_ms(now_ms)
+        patience_s = POLL_S if wake_ms is None else max(0, wake_ms - now_ms) / 1000
+        with trio.move_on_after(patience_s):
+            return await self._receive.receive()
+        return Tick()
 
     async def follow(self) -> None:
         """Hear blocks by gossip, for a node without a seat; until cancelled."""
@@ -124,29 +145,40 @@ class CatchUp:
 
     async def _poll(self) -> None:
         while True:
+            self._forget_gone()
             if _now_ms() - self._moved_ms >= QUIET_MS:
                 await self.ask_around()
             await trio.sleep(POLL_S)
 
+    def _forget_gone(self) -> None:
+        connected = {connection.peer for connection in self._network.peers.connected()}
+        for gone in self.heights.keys() - connected:
+            del self.heights[gone]
+            self._post(PeerLost(gone))
+
     async def _hear(self, message: GossipMessage) -> Verdict:
+        """Judge a block that is said to be final; it is executed elsewhere."""
         try:
             final = schema.decode(FinalizedBlock, message.data, BLOCK_BYTES_MAX)
+            height = final.block.header.height
+            (digest,) = check_answer(GetBlocks(height, 1), (final,))
         except Invalid:
             return Verdict.REJECT
-        header = final.block.header
-        certificate = final.certificate
-        if certificate is None or certificate.ballot.block != block_hash(header):
+        tip = self._chain.tip
+        if final.certificate is None or height == 0:
             return Verdict.REJECT
-        if header.height <= self._chain.tip.height:
+        if height <= tip.height or digest == self._heard_last:
             return Verdict.IGNORE
-        with self._chain.state() as state:
-            is_known_epoch = read_committee(state, header.epoch) is not None
-        if is_known_epoch and not self._is_certified(certificate):
+        if not self._knows_committee(final.certificate):
+            # Nothing here can be checked yet, so nothing is believed or passed on.
+            return Verdict.IGNORE
+        if not self._is_certified(final.certificate):
             return Verdict.REJECT
-        self.heights[message.peer] = header.height
-        self._post(PeerAnnounced(message.peer, header.height))
-        if header.height == self._chain.tip.height + 1 and is_known_epoch:
-            await self._deliver((final,))
+        self._heard_last = digest
+        self.heights[message.peer] = height
+        self._post(PeerAnnounced(message.peer, height))
+        if final.block.header.parent == tip.hash:
+            self._heard = final
         return Verdict.ACCEPT
 
     async def _ask_status(self, peer: bytes) -> None:
@@ -182,27 +214,37 @@ class CatchUp:
         await self._send.send(event)
 
     async def _deliver(self, blocks: tuple[FinalizedBlock, ...]) -> None:
-        """Execute and finalize what follows our tip; its certificate is verified."""
+        """Execute and finalize what follows our tip; its certificate is verified.
+
+        Raises Corrupt(`execution_diverged`).
+        """
         hashes = []
         for final in blocks:
-            hash = block_hash(final.block.header)
             if final.block.header.height <= self._chain.tip.height:
                 continue
-            hashes.append(hash)
-            if self._chain.candidate(hash) is None:
+            hashes.append(block_hash(final.block.header))
+            if self._chain.candidate(hashes[-1]) is None:
                 await self._execute(final)
         certificate = blocks[-1].certificate
-        if hashes and certificate is not None:
+        if certificate is not None:
             await self._finality.finalize(hashes, certificate)
 
     async def _execute(self, final: FinalizedBlock) -> None:
+        height = final.block.header.height
         try:
             transactions = await self._transactions.check(final.block.transactions)
             await self._chain.execute(final.block, transactions)
         except Invalid as error:
             # A quorum signed it: either two thirds lie, or this node computes something else.
-            height = final.block.header.height
             raise Corrupt("execution_diverged", f"finalized block {height}: {error}") from None
+        except Unavailable:
+            # Consensus may have been faster.
+            if height > self._chain.tip.height:
+                raise
+
+    def _knows_committee(self, certificate: Certificate) -> bool:
+        with self._chain.state() as state:
+            return read_committee(state, certificate.ballot.epoch) is not None
 
     def _is_certified(self, certificate: Certificate) -> bool:
         with self._chain.state() as state:
@@ -219,6 +261,7 @@ class CatchUp:
         try:
             self._send.send_nowait(event)
         except trio.WouldBlock:
+            # It will ask again; the tip itself is looked at whatever is lost here.
             log.warning("sync falls behind its events")
 
 
