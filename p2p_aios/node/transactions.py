@@ -6,7 +6,7 @@ node has yet to see open) is held for a few blocks: its sender may simply be ahe
 """
 
 import logging
-from collections import deque
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,8 +16,10 @@ import trio
 from p2p_aios.codec import schema
 from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.errors import Invalid, Unavailable
+from p2p_aios.ledger.accounts import check_fee
 from p2p_aios.ledger.admission import check_admission
-from p2p_aios.ledger.queries import read_account
+from p2p_aios.ledger.queries import read_account, read_validator
+from p2p_aios.ledger.state import StateReader
 from p2p_aios.mempool.checked import CheckedCache
 from p2p_aios.mempool.mempool import Mempool
 from p2p_aios.network.gossip import MESSAGE_BYTES_TARGET, Gossip, GossipMessage, Topic
@@ -38,12 +40,19 @@ COALESCE_S: Final = 0.02
 """How long the first new transaction waits for others to share its gossip message."""
 EARLY_MAX: Final = 1024
 """Most transactions held because they came too early."""
+EARLY_PER_SENDER_MAX: Final = 8
 EARLY_BLOCKS: Final = 8
 """For how many blocks they are held."""
+GOSSIP_CHECKS_MAX: Final = 2
+"""Gossiped batches checked at once, so that a flood of them never keeps a proposal waiting."""
 OWN_BYTES_MAX: Final = 1024
 """More than a transaction of the node's own takes; prices its fee before it exists."""
 EXPIRY_BLOCKS: Final = 120
 """How long a transaction that the node makes or orders may wait."""
+EARLY_CODES: Final = frozenset(
+    {"unknown_task", "unknown_job", "round_not_yet", "assignment_not_yet"}
+)
+"""Refusals that the next blocks may lift."""
 RENEW_BLOCKS: Final = 8
 """A transaction of ours still waiting after this many blocks is gossiped again."""
 
@@ -64,10 +73,13 @@ class Transactions:
         self._chain = chain
         self._gossip = gossip
         self._checked = CheckedCache(chain.chain_id)
-        self._early: deque[_Early] = deque(maxlen=EARLY_MAX)
+        self._early: dict[Hash, _Early] = {}
+        self._early_counts: Counter[Address] = Counter()
         self._own: dict[Hash, Height] = {}
-        self._again: deque[CheckedTransaction] = deque()
+        self._again: dict[Hash, None] = {}
         self._fresh = trio.Event()
+        self._signing = trio.Lock()
+        self._gossip_checks = trio.CapacityLimiter(GOSSIP_CHECKS_MAX)
 
     async def submit(self, raw: bytes) -> Hash:
         """Take a transaction from a client of this node and spread it; its id.
@@ -76,7 +88,8 @@ class Transactions:
         `Mempool.add`.
         """
         (transaction,) = await self.check((raw,))
-        self._admit(transaction, announce=True)
+        with self._chain.state() as state:
+            self._admit(state, transaction, announce=True)
         self._own[transaction.id] = self._chain.tip.height
         self._fresh.set()
         return transaction.id
@@ -88,21 +101,25 @@ class Transactions:
         """
         params = self._chain.params
         usual = params.fee_base + params.fee_per_byte * OWN_BYTES_MAX
-        body = TransactionBody(
-            chain_id=self._chain.chain_id,
-            sender=key.public_key,
-            nonce=self.next_nonce(key.address),
-            fee=Amount(usual) if fee is None else fee,
-            expires=self.expiry(),
-            action=action,
-        )
-        return await self.submit(sign_transaction(key, body).raw)
+        # One at a time: the nonce is taken only once the transaction waits.
+        async with self._signing:
+            body = TransactionBody(
+                chain_id=self._chain.chain_id,
+                sender=key.public_key,
+                nonce=self.next_nonce(key.address),
+                fee=Amount(usual) if fee is None else fee,
+                expires=self.expiry(),
+                action=action,
+            )
+            return await self.submit(sign_transaction(key, body).raw)
 
     def expiry(self) -> Height:
         """Last height for a transaction that this node has made or ordered now."""
         return Height(self._chain.tip.height + EXPIRY_BLOCKS)
 
-    async def check(self, raws: Sequence[bytes]) -> tuple[CheckedTransaction, ...]:
+    async def check(
+        self, raws: Sequence[bytes], limiter: trio.CapacityLimiter | None = None
+    ) -> tuple[CheckedTransaction, ...]:
         """Form and signature of each, known ones from the cache, the rest in a worker thread.
 
         Raises Invalid for the first bad one.
@@ -110,7 +127,9 @@ class Transactions:
         found = [self._checked.known(raw) for raw in raws]
         unknown = [raw for raw, known in zip(raws, found, strict=True) if known is None]
         if unknown:
-            fresh = await trio.to_thread.run_sync(_check_all, unknown, self._chain.chain_id)
+            fresh = await trio.to_thread.run_sync(
+                _check_all, unknown, self._chain.chain_id, limiter=limiter
+            )
             for raw, result in zip(unknown, fresh, strict=True):
                 if isinstance(result, Invalid):
                     self._checked.remember_refused(raw, result)
@@ -148,10 +167,11 @@ class Transactions:
         with self._chain.state() as state:
             senders = {t.sender: None for candidate in final for t in candidate.transactions}
             nonces = {sender: read_account(state, sender).nonce for sender in senders}
-        self.mempool.forget_finalized(nonces, height)
-        for _ in range(len(self._early)):
-            early = self._early.popleft()
-            self._admit_or_hold(early.transaction, early.until)
+            self.mempool.forget_finalized(nonces, height)
+            held, self._early = self._early, {}
+            self._early_counts.clear()
+            for early in held.values():
+                self._admit_or_hold(state, early.transaction, early.until)
         self._renew(height)
 
     async def run(self) -> None:
@@ -169,45 +189,76 @@ class Transactions:
             self._fresh = trio.Event()
             while batch := self._take_batch():
                 raws = tuple(transaction.raw for transaction in batch)
-                await self._gossip.publish(
-                    Topic.TRANSACTIONS, schema.encode_as(TransactionBatch, raws)
-                )
+                try:
+                    await self._gossip.publish(
+                        Topic.TRANSACTIONS, schema.encode_as(TransactionBatch, raws)
+                    )
+                except Exception:  # of libp2p, of many types; whoever waits is renewed
+                    log.exception("%d transactions not spread", len(raws))
 
     def _take_batch(self) -> tuple[CheckedTransaction, ...]:
-        if self._again:
-            return (self._again.popleft(),)
+        while self._again:
+            id = next(iter(self._again))
+            del self._again[id]
+            waiting = self.mempool.get(id)
+            if waiting is not None:
+                return (waiting,)
         return self.mempool.take_unannounced(MESSAGE_BYTES_TARGET)
 
     async def _validate(self, message: GossipMessage) -> Verdict:
         try:
             raws = schema.decode_as(TransactionBatch, message.data)
-            transactions = await self.check(raws)
+            transactions = await self.check(raws, self._gossip_checks)
         except Invalid as error:
             log.debug("transactions refused code=%s", error.code)
             return Verdict.REJECT
         until = Height(self._chain.tip.height + EARLY_BLOCKS)
-        is_new = [self._admit_or_hold(transaction, until) for transaction in transactions]
-        return Verdict.ACCEPT if any(is_new) else Verdict.IGNORE
+        with self._chain.state() as state:
+            worthy = [self._admit_or_hold(state, t, until) for t in transactions]
+        return Verdict.ACCEPT if any(worthy) else Verdict.IGNORE
 
-    def _admit_or_hold(self, transaction: CheckedTransaction, until: Height) -> bool:
+    def _admit_or_hold(
+        self, state: StateReader, transaction: CheckedTransaction, until: Height
+    ) -> bool:
         """Whether it is worth passing on."""
         try:
-            self._admit(transaction, announce=False)
+            self._admit(state, transaction, announce=False)
         except Unavailable as error:
-            is_early = error.code != "mempool_full" and self._chain.tip.height < until
-            if is_early:
-                self._early.append(_Early(transaction, until))
-            return is_early
+            return error.code in EARLY_CODES and self._hold(state, transaction, until)
         except Invalid as error:
             log.debug("transaction %s refused code=%s", transaction.id.hex()[:16], error.code)
             return False
         return True
 
-    def _admit(self, transaction: CheckedTransaction, *, announce: bool) -> None:
+    def _hold(self, state: StateReader, transaction: CheckedTransaction, until: Height) -> bool:
+        """Keep what came too early, unless its sender could not pay for it or has had its share:
+        nobody is charged for what is only held and passed on."""
+        sender = transaction.sender
+        if self._chain.tip.height >= until or transaction.id in self._early:
+            return False
+        has_room = self._early_counts[sender] < EARLY_PER_SENDER_MAX
+        if not has_room or len(self._early) >= EARLY_MAX or not self._can_pay(state, transaction):
+            return False
+        self._early[transaction.id] = _Early(transaction, until)
+        self._early_counts[sender] += 1
+        return True
+
+    def _can_pay(self, state: StateReader, transaction: CheckedTransaction) -> bool:
+        if read_validator(state, transaction.sender) is not None:
+            return True
+        try:
+            account = read_account(state, transaction.sender)
+            check_fee(self._chain.params, transaction, account)
+        except Invalid:
+            return False
+        return True
+
+    def _admit(
+        self, state: StateReader, transaction: CheckedTransaction, *, announce: bool
+    ) -> None:
         height = self._chain.tip.height
-        with self._chain.state() as state:
-            check_admission(state, self._chain.params, height, transaction)
-            nonce = read_account(state, transaction.sender).nonce
+        check_admission(state, self._chain.params, height, transaction)
+        nonce = read_account(state, transaction.sender).nonce
         self.mempool.add(transaction, nonce, height, announce=announce)
 
     def _renew(self, height: Height) -> None:
@@ -217,7 +268,7 @@ class Transactions:
                 del self._own[id]
             elif height - since >= RENEW_BLOCKS:
                 self._own[id] = height
-                self._again.append(waiting)
+                self._again[id] = None
                 self._fresh.set()
 
 
