@@ -8,6 +8,7 @@ import trio
 from p2p_aios.codec.cid import format_cid, matches
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.network.node import Network
+from p2p_aios.network.penalties import GARBAGE
 from p2p_aios.node.chain import Chain
 from p2p_aios.storage.blobs import BlobStore
 from p2p_aios.types.request import (
@@ -47,43 +48,57 @@ class Blobs:
         """
         return await trio.to_thread.run_sync(self._put, data, None)
 
-    async def fetch(self, cid: Cid) -> bytes:
+    async def fetch(
+        self, cid: Cid, bytes_max: int = BLOB_BYTES_MAX, rounds: int = FETCH_ROUNDS
+    ) -> bytes:
         """From our store, or pulled from a peer and then kept.
 
-        Raises Unavailable(`blob_absent`).
+        Raises Unavailable: `blob_absent`, `blob_too_large` (ours has more than `bytes_max`).
         """
         async with self._fetching.setdefault(cid, trio.Lock()) as _:
             try:
+                size = self.store.size(cid)
+                if size is not None and size > bytes_max:
+                    raise Unavailable("blob_too_large", f"{size} bytes, {bytes_max} are wanted")
                 found = await trio.to_thread.run_sync(self._get, cid)
-                return found if found is not None else await self._pull(cid)
+                return found if found is not None else await self._pull(cid, bytes_max, rounds)
             finally:
                 lock = self._fetching[cid]
                 if not lock.statistics().tasks_waiting:
                     del self._fetching[cid]
 
     async def find(self, cid: Cid) -> bytes | None:
-        """As `fetch`, None where there is none."""
+        """As `fetch`, but peers are asked once; None where there is none. For clients, who may
+        ask for anything."""
         try:
-            return await self.fetch(cid)
+            return await self.fetch(cid, rounds=1)
         except Unavailable:
             return None
 
-    async def _pull(self, cid: Cid) -> bytes:
-        for attempt in range(FETCH_ROUNDS):
+    async def _pull(self, cid: Cid, bytes_max: int, rounds: int) -> bytes:
+        for attempt in range(rounds):
             if attempt:
                 await trio.sleep(PAUSE_S)
             for connection in self._network.peers.connected():
                 try:
-                    data = await self._pull_from(connection.peer, cid)
+                    data = await self._pull_from(connection.peer, cid, bytes_max)
                 except (Invalid, Unavailable) as error:
                     log.debug("blob %s: %s", format_cid(cid), error)
                     continue
-                await trio.to_thread.run_sync(self._put, data, cid)
+                await self._cache(cid, data)
                 return data
         raise Unavailable("blob_absent", f"no peer serves {format_cid(cid)}")
 
-    async def _pull_from(self, peer: bytes, cid: Cid) -> bytes:
+    async def _cache(self, cid: Cid, data: bytes) -> None:
+        try:
+            await trio.to_thread.run_sync(self._put, data, cid)
+        except Unavailable as error:
+            # It is here and can be used, whether or not there is room to keep it.
+            log.warning("blob %s is not kept: %s", format_cid(cid), error)
+
+    async def _pull_from(self, peer: bytes, cid: Cid, bytes_max: int) -> bytes:
         """Raises Unavailable where it has none, Invalid where it lies."""
+        most = min(bytes_max, self._chain.params.blob_bytes_max)
         data = bytearray()
         while True:
             answer = await self._network.requests.request(
@@ -96,15 +111,20 @@ class Blobs:
             if isinstance(chunk, Refused):
                 raise Unavailable(chunk.code, chunk.message)
             if not isinstance(chunk, BlobChunk) or chunk.offset != len(data):
-                raise Invalid("answer_malformed", "the answer is not the chunk asked for")
+                raise self._blame(peer, "answer_malformed", "the answer is not the chunk asked for")
+            if chunk.size > most:
+                raise Unavailable("blob_too_large", f"{chunk.size} bytes, {most} are wanted")
             data += chunk.data
             if len(data) >= chunk.size or not chunk.data:
                 break
-            if chunk.size > min(BLOB_BYTES_MAX, self._chain.params.blob_bytes_max):
-                raise Invalid("too_large", f"a blob of {chunk.size} bytes")
-        if not matches(cid, bytes(data)):
-            raise Invalid("blob_mismatch", "the bytes served are not what the CID names")
-        return bytes(data)
+        whole = bytes(data)
+        if not await trio.to_thread.run_sync(matches, cid, whole):
+            raise self._blame(peer, "blob_mismatch", "the bytes served are not what the CID names")
+        return whole
+
+    def _blame(self, peer: bytes, code: str, message: str) -> Invalid:
+        self._network.host.penalize(peer, GARBAGE, code)
+        return Invalid(code, message)
 
     def _put(self, data: bytes, expected: Cid | None) -> Cid:
         return self.store.put(data, expected=expected, until=self._needed_until())

@@ -2,18 +2,21 @@
 
 Each duty runs in a task of its own: fetch the blobs it needs, have the work done on Ray, keep the
 output, submit the transaction, wait until the state shows it. A duty that fails ends, and is begun
-again with the next block for as long as the state still asks for it; none stops another.
+again with the next block for as long as the state still asks for it; none stops another. Whatever
+contributors and their cluster answer is theirs to answer for: it fails the duty, never the node.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Final, assert_never
 
 import trio
 
 from p2p_aios.codec.cid import format_cid
 from p2p_aios.crypto.keys import KeyPair, format_address
-from p2p_aios.errors import Invalid, Unavailable
+from p2p_aios.errors import Corrupt, Invalid, Unavailable
 from p2p_aios.ledger.queries import read_job, read_round, read_task
 from p2p_aios.node.blobs import Blobs
 from p2p_aios.node.chain import Chain
@@ -29,8 +32,8 @@ from p2p_aios.types.gateway import (
     Terms,
     TrainRound,
 )
-from p2p_aios.types.learning import AttestRound, SubmitTask
-from p2p_aios.units import Address, Amount, Cid
+from p2p_aios.types.learning import AttestRound, ModelSpec, SubmitTask
+from p2p_aios.units import Address, Amount, Cid, Hash
 
 CONTRIBUTOR_BYTES_MAX: Final = 1024
 """More than a commit, reveal or receipt takes; prices its fee before it exists."""
@@ -39,7 +42,12 @@ SHOWN_BLOCKS_MAX: Final = 12
 RETRY_S: Final = 1.0
 """Pause after a failure."""
 DUTIES_MAX: Final = 512
-"""Duties under way at once; further ones wait for a later block."""
+"""Duties of contributors under way at once; further ones wait for a later block. Our own, one a
+task, are not kept waiting by theirs."""
+INPUT_BYTES_MAX: Final = 256 << 20
+"""Most bytes of one job's inputs together: they pass through this process."""
+UPDATE_SLACK_BYTES: Final = 64 * 1024
+"""How much larger than its model's parameters an update may be and still be looked at."""
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +71,8 @@ class Dispatcher:
         self._under_way: set[Duty] = set()
         self._signing: dict[Address, trio.Lock] = {}
         self._block = trio.Event()
+        self._due_at: Hash | None = None
+        self._due_then: dict[Duty, None] = {}
 
     def wake(self) -> None:
         """A block became final."""
@@ -75,14 +85,20 @@ class Dispatcher:
             while True:
                 block = self._block
                 for duty in self._due():
-                    if duty not in self._under_way and len(self._under_way) < DUTIES_MAX:
+                    has_room = len(self._under_way) < DUTIES_MAX or isinstance(duty, AttestDuty)
+                    if duty not in self._under_way and has_room:
                         self._under_way.add(duty)
                         nursery.start_soon(self._do, duty)
                 await block.wait()
 
-    def _due(self) -> tuple[Duty, ...]:
-        with self._chain.state() as state:
-            return duties(state, self._key.address)
+    def _due(self) -> dict[Duty, None]:
+        """What the tip asks for; read once a block, however many look."""
+        tip = self._chain.tip.hash
+        if tip != self._due_at:
+            with self._chain.state() as state:
+                self._due_then = dict.fromkeys(duties(state, self._key.address))
+            self._due_at = tip
+        return self._due_then
 
     async def _do(self, duty: Duty) -> None:
         try:
@@ -90,6 +106,11 @@ class Dispatcher:
             await self._until_shown(duty)
         except (Invalid, Unavailable) as error:
             log.info("duty %s failed: %s", _describe(duty), error)
+            await trio.sleep(RETRY_S)
+        except Corrupt:
+            raise
+        except Exception:  # what a gateway answers must not end the node
+            log.exception("duty %s failed", _describe(duty))
             await trio.sleep(RETRY_S)
         finally:
             self._under_way.discard(duty)
@@ -141,7 +162,11 @@ class Dispatcher:
         if job is None:
             return
         order = job.order
-        blobs = {cid: await self._blobs.fetch(cid) for cid in order.inputs}
+        blobs: dict[Cid, bytes] = {}
+        room = INPUT_BYTES_MAX
+        for cid in dict.fromkeys(order.inputs):
+            blobs[cid] = await self._blobs.fetch(cid, room)
+            room -= len(blobs[cid])
 
         async def run(terms: Terms) -> Signed:
             request = RunJob(
@@ -160,13 +185,13 @@ class Dispatcher:
     async def _attest(self, duty: AttestDuty) -> None:
         spec, base = self._round(duty)
         blobs = {cid: await self._blobs.fetch(cid) for cid in (base, spec.test_shard)}
-        updates = [await self._find_update(cid, blobs) for cid in self._revealed(duty)]
+        limit = update_bytes_max(spec.model)
+        updates = [await self._find_update(cid, limit, blobs) for cid in self._revealed(duty)]
         judged = await self._gateway.judge(JudgeRound(spec, base, tuple(updates)), blobs)
         aggregate = await self._blobs.put(judged.aggregate)
         action = AttestRound(duty.task, duty.round, judged.verdicts, aggregate, judged.score)
-        async with self._lock(self._key.address):
-            # A panel member's attestation is free of fees.
-            await self._transactions.submit_own(self._key, action, Amount(0))
+        # A panel member's attestation is free of fees.
+        await self._transactions.submit_own(self._key, action, Amount(0))
 
     async def _sign_and_submit(
         self, worker: Address, work: Callable[[Terms], Awaitable[Signed]]
@@ -175,7 +200,7 @@ class Dispatcher:
 
         One at a time for each contributor: its transactions carry consecutive nonces.
         """
-        async with self._lock(worker):
+        async with self._turn_of(worker):
             terms = Terms(
                 self._chain.chain_id,
                 self._transactions.next_nonce(worker),
@@ -187,12 +212,12 @@ class Dispatcher:
                 await self._blobs.put(signed.output)
             await self._transactions.submit(signed.raw)
 
-    async def _find_update(self, cid: Cid, blobs: dict[Cid, bytes]) -> Cid | None:
-        """Add an update to `blobs`; None where nobody serves it."""
+    async def _find_update(self, cid: Cid, limit: int, blobs: dict[Cid, bytes]) -> Cid | None:
+        """Add an update to `blobs`; None where nobody serves it, or only more than `limit`."""
         try:
-            blobs[cid] = await self._blobs.fetch(cid)
-        except Unavailable:
-            log.warning("update %s is nowhere to be had", format_cid(cid))
+            blobs[cid] = await self._blobs.fetch(cid, limit)
+        except Unavailable as error:
+            log.warning("update %s is not to be had: %s", format_cid(cid), error)
             return None
         return cid
 
@@ -211,13 +236,29 @@ class Dispatcher:
         seats = () if round_ is None else round_.revealed
         return [seat.update for seat in seats if seat.update is not None]
 
-    def _lock(self, signer: Address) -> trio.Lock:
-        return self._signing.setdefault(signer, trio.Lock())
+    @asynccontextmanager
+    async def _turn_of(self, signer: Address) -> AsyncIterator[None]:
+        lock = self._signing.setdefault(signer, trio.Lock())
+        async with lock:
+            try:
+                yield
+            finally:
+                if not lock.statistics().tasks_waiting:
+                    del self._signing[signer]
 
     async def _until_shown(self, duty: Duty) -> None:
         last = self._chain.tip.height + SHOWN_BLOCKS_MAX
         while self._chain.tip.height < last and duty in self._due():
             await self._block.wait()
+
+
+def update_bytes_max(model: ModelSpec) -> int:
+    """Largest update that a panel looks at. It must be the same on every node: what is larger
+    counts as not served, so that no contributor fills a panel's memory. Twice what the parameters
+    take leaves room for the judgement to name what is merely too large.
+    """
+    parameters = sum((inputs + 1) * outputs for inputs, outputs in pairwise(model.layers))
+    return 2 * 4 * parameters + UPDATE_SLACK_BYTES
 
 
 def _contributor_fee(params: Params) -> Amount:

@@ -1,5 +1,7 @@
 """Ledger records as the views that clients see."""
 
+from typing import Final
+
 from p2p_aios.ledger.queries import read_round
 from p2p_aios.ledger.records import (
     ComputeJob,
@@ -27,6 +29,9 @@ from p2p_aios.types.views import (
     WorkerView,
 )
 from p2p_aios.units import Amount, Height
+
+SCORE_ROUNDS_MAX: Final = 64
+"""Rounds looked back for a score: a task may have thousands, and clients ask for many tasks."""
 
 _PHASES = {
     RoundPhase.COMMIT: Phase.COMMIT,
@@ -137,8 +142,9 @@ def view_round(round_: LearningRound) -> RoundView:
 
 
 def _last_score(state: StateReader, task: LearningTask) -> Score | None:
-    """Of the latest settled round: `task.model` is its aggregate."""
-    for number in range(task.round, -1, -1):
+    """Of the latest settled round, whose aggregate `task.model` is; None where the last
+    SCORE_ROUNDS_MAX were all voided."""
+    for number in range(task.round, max(-1, task.round - SCORE_ROUNDS_MAX), -1):
         round_ = read_round(state, task.id, Round(number))
         if round_ is not None and round_.phase is RoundPhase.SETTLED and round_.settled:
             return round_.settled.score
