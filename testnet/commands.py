@@ -132,6 +132,11 @@ def status(root: Folder = DEFAULT_ROOT, as_json: AsJson = False) -> None:
         console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
         for table in overview_tables(overview):
             console.print(table)
+    elif overview.orphans:
+        typer.echo(
+            f"the supervisor in {layout.root} is gone but {overview.orphans} of its processes run; "
+            "`aios testnet down` ends them, `aios testnet up` starts anew"
+        )
     else:
         typer.echo(f"the testnet in {layout.root} is down; `aios testnet up` starts it")
     if not overview.is_up:

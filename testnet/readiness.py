@@ -1,24 +1,22 @@
-"""When a testnet works: every node finalizes, every gateway is up, every worker is on the chain."""
+"""When a testnet works: every node finalizes, every gateway is up, every worker has joined."""
 
 import logging
 import time
-from collections.abc import Mapping
 from typing import Final
 
 import trio
 
-from p2p_aios.crypto.keystore import load_keystore
-from p2p_aios.errors import AiosError, Unavailable
+from p2p_aios.errors import Unavailable
 from p2p_aios.types.views import GatewayState
-from p2p_aios.units import Address
 from testnet.ensemble import Ensemble
-from testnet.layout import Layout, Plan
 from testnet.logs import tail
 from testnet.status import Clients, ask_all, open_clients
 
 POLL_S: Final = 0.5
 RESTARTS_MAX: Final = 3
 """A child that died more often before the whole was up never comes up."""
+REGISTERED: Final = '"event": "registered"'
+"""What `aios worker join --json` says once cluster and chain know it."""
 LOG_LINES: Final = 12
 """Of such a child's log, for the person who reads the refusal."""
 LOG = logging.getLogger("aios.testnet")
@@ -28,9 +26,8 @@ async def until_ready(ensemble: Ensemble) -> None:
     """Raises Unavailable(`testnet_failed`) with the log's end of a child that keeps dying."""
     begun_s = time.monotonic()
     told: tuple[str, ...] = ()
-    addresses = _worker_addresses(ensemble.layout, ensemble.plan)
     async with open_clients(ensemble.plan) as clients:
-        while missing := await _missing(ensemble.plan, clients, addresses):
+        while missing := await _missing(ensemble, clients):
             _require_hope(ensemble)
             if missing != told:
                 LOG.info("%.1f s: waiting for %s", time.monotonic() - begun_s, ", ".join(missing))
@@ -41,31 +38,23 @@ async def until_ready(ensemble: Ensemble) -> None:
     LOG.info("ready after %.1f s", time.monotonic() - begun_s)
 
 
-async def _missing(
-    plan: Plan, clients: Clients, addresses: Mapping[Address, str]
-) -> tuple[str, ...]:
+async def _missing(ensemble: Ensemble, clients: Clients) -> tuple[str, ...]:
     """What does not work yet."""
+    plan = ensemble.plan
     missing: list[str] = []
     for name, status in (await ask_all(clients)).items():
         if status is None or status.height < 1:
             missing.append(name)
         elif plan.ray is not None and status.gateway is not GatewayState.READY:
             missing.append(f"gateway of {name}")
-    if missing or not addresses:
-        return tuple(missing)
-    try:
-        workers = await clients[plan.nodes[0].name].workers()
-    except AiosError:
-        return tuple(addresses.values())
-    on_chain = {worker.address for worker in workers if not worker.is_retired}
-    return tuple(name for address, name in addresses.items() if address not in on_chain)
-
-
-def _worker_addresses(layout: Layout, plan: Plan) -> dict[Address, str]:
-    return {
-        load_keystore(layout.worker(worker.name) / "key.pem", None).address: worker.name
-        for worker in plan.workers
-    }
+    workers = {worker.name for worker in plan.workers}
+    # Not from the chain: it lists workers of an earlier run that are not back yet.
+    missing += [
+        service.spec.name
+        for service in ensemble.services
+        if service.spec.name in workers and not service.has_said(REGISTERED)
+    ]
+    return tuple(missing)
 
 
 def _require_hope(ensemble: Ensemble) -> None:

@@ -61,7 +61,7 @@ def _worker(layout: Layout, plan: Plan, ray: RayPlan, worker: WorkerPlan) -> Ser
         "--rpc": home.url,
     }
     named = (word for option in options.items() for word in option)
-    command = ("join", *named, *_ray_options(layout, plan, worker.name))
+    command = ("join", *named, *_ray_options(layout, plan, worker.name), "--json")
     return _service(layout, worker.name, (*WORKER, *command))
 
 

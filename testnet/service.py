@@ -17,6 +17,7 @@ from typing import Final
 import trio
 
 from p2p_aios.errors import invariant
+from testnet.logs import size_of
 from testnet.processes import (
     ProcessId,
     marked_environment,
@@ -29,6 +30,7 @@ BACKOFF_LEAST_S: Final = 0.5
 BACKOFF_MOST_S: Final = 8.0
 STEADY_S: Final = 10.0
 """Who lived this long is restarted with the least back-off again."""
+SAID_BYTES_MAX: Final = 1 << 20
 ORPHAN_GRACE_S: Final = 2.0
 """What outlives its launcher may end by itself for so long."""
 
@@ -67,10 +69,19 @@ class Service:
         self.restarts = 0
         self.exit_status: int | None = None
         """Of the last run; negative for a signal."""
+        self._log_start = 0
         self._testnet = testnet
         self._on_change = on_change
         self._stopping = trio.Event()
         self._stopped = trio.Event()
+
+    def has_said(self, text: str) -> bool:
+        """Whether this run's output, its first SAID_BYTES_MAX at least, holds `text`."""
+        if self.phase is not Phase.RUNNING or not self.spec.log.exists():
+            return False
+        with open(self.spec.log, "rb") as log:
+            log.seek(self._log_start if size_of(self.spec.log) >= self._log_start else 0)
+            return text.encode() in log.read(SAID_BYTES_MAX)
 
     async def run(self) -> None:
         """Keep the child running until `stop`; only that ends it, cancellation does not."""
@@ -130,6 +141,7 @@ class Service:
 
     async def _open(self) -> trio.Process:
         self.spec.log.parent.mkdir(parents=True, exist_ok=True)
+        self._log_start = size_of(self.spec.log)
         # Appending, so that writing goes on at the end after the file was cut.
         output = os.open(self.spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:

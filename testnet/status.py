@@ -13,6 +13,7 @@ from p2p_aios.errors import AiosError
 from p2p_aios.sdk import Client
 from p2p_aios.types.views import NodeStatus
 from testnet.layout import RAY_HEAD, Layout, Plan, read_plan
+from testnet.processes import find_processes
 from testnet.service import Phase
 from testnet.state import EnsembleState, ServiceState, is_supervised, read_state
 
@@ -43,6 +44,8 @@ class Overview:
     is_up: bool
     """Whether a supervisor lives."""
     is_ready: bool
+    orphans: int
+    """Processes that outlived their supervisor; `aios testnet down` ends them."""
     standings: tuple[Standing, ...]
 
 
@@ -57,9 +60,11 @@ async def survey(layout: Layout) -> Overview:
     """Raises Invalid(`testnet_missing`)."""
     plan = read_plan(layout)
     is_up = is_supervised(layout)
-    state = read_state(layout) if is_up else None
-    if state is None:
-        return Overview(is_up, False, ())
+    state = read_state(layout)
+    if not is_up or state is None:
+        leaders = state.leaders if state else ()
+        orphans = 0 if is_up else len(find_processes(plan.id, leaders=leaders))
+        return Overview(is_up, False, orphans, ())
     async with open_clients(plan) as clients:
         return await survey_of(plan, state, clients)
 
@@ -69,7 +74,7 @@ async def survey_of(plan: Plan, state: EnsembleState, clients: Clients) -> Overv
     answers = await ask_all(clients)
     urls = {node.name: node.url for node in plan.nodes}
     standings = [Standing(s, urls.get(s.name), answers.get(s.name)) for s in state.services]
-    return Overview(True, state.ready, tuple(standings))
+    return Overview(True, state.ready, 0, tuple(standings))
 
 
 async def ask_all(clients: Clients) -> dict[str, NodeStatus | None]:
@@ -129,6 +134,7 @@ def overview_json(overview: Overview) -> dict[str, Any]:
     return {
         "up": overview.is_up,
         "ready": overview.is_ready,
+        "orphans": overview.orphans,
         "nodes": nodes,
         "workers": [each for each in others if each["name"] != RAY_HEAD],
         "head": next((each for each in others if each["name"] == RAY_HEAD), None),

@@ -20,6 +20,8 @@ AMOUNT: Final = Amount(1_000)
 """Of one transfer: 0.00001 AIOS."""
 IN_FLIGHT_MAX: Final = 2_000
 """Sent and not yet final; beyond it the sender pauses."""
+LATE_S_MAX: Final = 1.0
+"""How much of its schedule a sender makes up for after it was held up."""
 RETRY_S: Final = 0.5
 """Pause after a refusal: the node is restarting, or full."""
 
@@ -68,8 +70,8 @@ class Traffic:
             due_s = trio.current_time() + offset_s
             while True:
                 await trio.sleep_until(due_s)
-                # Late by more than a gap (a busy machine): do not make up for it in a burst.
-                due_s = max(due_s + gap_s, trio.current_time())
+                # A little lateness is made up for, so that the rate holds; a long one is not.
+                due_s = max(due_s + gap_s, trio.current_time() - LATE_S_MAX)
                 if len(self.in_flight) < IN_FLIGHT_MAX and not await self._send_one(client, wallet):
                     await trio.sleep(RETRY_S)
 

@@ -44,7 +44,9 @@ def test_without_a_testnet_every_command_says_how_to_make_one(
 def test_status_of_a_testnet_that_is_down(capsys: pytest.CaptureFixture[str], made: Layout) -> None:
     code, answer = run(capsys, "testnet", "status", "--dir", str(made.root))
     assert code == 3
-    assert answer == {"up": False, "ready": False, "nodes": [], "workers": [], "head": None}
+    assert not answer["up"]
+    assert not answer["ready"]
+    assert (answer["orphans"], answer["nodes"], answer["head"]) == (0, [], None)
 
 
 def test_down_where_nothing_runs_is_no_error(
@@ -123,7 +125,7 @@ def test_every_process_is_told_what_its_program_understands(made: Layout) -> Non
         parameters = group.commands[command].params  # type: ignore[attr-defined]
         known = {option for parameter in parameters for option in parameter.opts}
         required = {parameter.opts[0] for parameter in parameters if parameter.required}
-        given = set(words[1::2])
+        given = {word for word in words if word.startswith("--")}
         assert given <= known
         assert required <= given
     assert chain_id_of(made).hex() in specs["worker-0"].argv

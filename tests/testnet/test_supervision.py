@@ -15,8 +15,9 @@ from testnet.control import open_testnet, start_supervisor, take_down, wait_read
 from testnet.faults import send_signal
 from testnet.layout import Layout, read_plan, runtime_folder
 from testnet.processes import ProcessId, find_processes, is_alive, signal_process, sweep
-from testnet.service import Phase
+from testnet.service import Phase, Service, ServiceSpec
 from testnet.state import EnsembleState, is_supervised, read_state
+from testnet.status import survey
 
 SLEEPERS = (str(Path(__file__).parent / "sleepers.py"),)
 FAMILY = 2
@@ -76,6 +77,7 @@ async def test_down_after_the_supervisor_was_killed_leaves_nothing(layout: Layou
     supervisor.kill()
     supervisor.wait()
     assert len(everyone(layout)) == 2 * FAMILY, "the children go on without it"
+    assert (await survey(layout)).orphans == 2 * FAMILY
     ended = await take_down(layout)
     assert not ended.was_running
     assert ended.ended == 2 * FAMILY
@@ -175,3 +177,20 @@ async def test_sweep_spares_processes_that_are_not_ours(layout: Layout) -> None:
     finally:
         bystander.kill()
         bystander.wait()
+
+
+async def test_what_a_run_said_is_told_from_what_an_earlier_one_said(tmp_path: Path) -> None:
+    changed = trio.Event()
+    log = tmp_path / "speaker.log"
+    log.write_text("I am ready, said an earlier one\n")
+    program = "import time; time.sleep(0.5); print('I am ready', flush=True); time.sleep(60)"
+    spec = ServiceSpec("speaker", (sys.executable, "-c", program), log, tmp_path, {})
+    service = Service(spec, "5" * 16, changed.set)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(service.run)
+        await until(lambda: service.phase is Phase.RUNNING, "it runs")
+        assert not service.has_said("I am ready")
+        await until(lambda: service.has_said("I am ready"), "it said so")
+        await service.stop()
+    assert not service.has_said("I am ready")
+    assert service.exit_status == -signal.SIGTERM
