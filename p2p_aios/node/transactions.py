@@ -81,6 +81,11 @@ class Transactions:
         self._signing = trio.Lock()
         self._gossip_checks = trio.CapacityLimiter(GOSSIP_CHECKS_MAX)
 
+    @property
+    def early(self) -> tuple[CheckedTransaction, ...]:
+        """What came too early and is held, in the order it came."""
+        return tuple(held.transaction for held in self._early.values())
+
     async def submit(self, raw: bytes) -> Hash:
         """Take a transaction from a client of this node and spread it; its id.
 

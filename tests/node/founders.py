@@ -144,7 +144,7 @@ class Founders:
         return [await self.extend(chain) for _ in range(count)]
 
     def transaction(
-        self, chain: Chain, sender: KeyPair, action: Action, **changes: object
+        self, chain: Chain, sender: KeyPair, action: Action, /, **changes: object
     ) -> CheckedTransaction:
         """A valid one on the finalized state, but for `changes` to its body."""
         with chain.state() as state:
