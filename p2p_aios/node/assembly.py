@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from p2p_aios.consensus.records import JournalBirth
 from p2p_aios.crypto.keys import format_address
@@ -26,10 +27,10 @@ from p2p_aios.node.transactions import Transactions
 from p2p_aios.node.voting import Voting
 from p2p_aios.storage.blobs import BlobStore
 from p2p_aios.store.chain import ChainStore
-from p2p_aios.store.journal import open_journal
+from p2p_aios.store.journal import Journal, open_journal
 from p2p_aios.store.writer import SerialWriter
 from p2p_aios.types.genesis import Genesis, chain_id
-from p2p_aios.units import Millis
+from p2p_aios.units import Height, Millis
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,9 @@ async def open_parts(
     except OSError as error:
         raise Unavailable("data_unwritable", f"cannot make {data}: {error.strerror}") from None
     async with AsyncExitStack() as stack:
+        if identity.validator is not None and not (data / "chain").exists():
+            # Before the chain, so that a chain without a journal always means a lost one.
+            _open_journal(data, Height(0)).close()
         store = stack.enter_context(
             ChainStore.open(
                 data / "chain", chain_id(genesis), keep_blocks=config.store.keep_blocks or None
@@ -69,8 +73,7 @@ async def open_parts(
         catchup = CatchUp(chain, network, transactions, finality)
         beacon, voting = None, None
         if identity.validator is not None:
-            birth = JournalBirth(Millis(time.time_ns() // 1_000_000), chain.tip.height)
-            journal = open_journal(data / "journal", birth)
+            journal = _open_journal(data, Height(max(1, chain.tip.height)))
             stack.callback(journal.close)
             beacon = Beacon(chain, transactions, identity.validator)
             await beacon.follow()
@@ -103,6 +106,11 @@ async def open_parts(
             voting=voting,
             gateway=gateway,
         )
+
+
+def _open_journal(data: Path, height: Height) -> Journal:
+    """The validator's journal; where there is none it begins here, at `height` of the chain."""
+    return open_journal(data / "journal", JournalBirth(Millis(time.time_ns() // 1_000_000), height))
 
 
 def _network_config(config: NodeConfig, chain: Chain, identity: Identity) -> NetworkConfig:

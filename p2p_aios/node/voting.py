@@ -26,6 +26,7 @@ from p2p_aios.consensus.events import (
     Now,
     Output,
     Persist,
+    Postponed,
     Received,
     Refused,
     ReportEvidence,
@@ -226,6 +227,7 @@ class Voting:
                 code = error.code
             except Unavailable as error:
                 log.warning("height=%d not executed: %s", order.block.header.height, error)
+                await self._inbox_in.send(Postponed(digest))
                 return
             except Corrupt:
                 raise

@@ -1,5 +1,6 @@
 """Whole nodes in one process, over real sockets: they agree, restart, follow and catch up."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,23 @@ async def test_a_validator_that_was_stopped_goes_on_where_it_was(tmp_path: Path)
             again = await cluster.start(first.name, first.identity)
             assert not again.parts.voting.core.is_silent
         await cluster.until_height(cluster.height + 3)
+
+
+async def test_a_validator_that_lost_its_journal_is_silent_until_the_next_epoch(
+    tmp_path: Path,
+) -> None:
+    params = replace(BRISK, clock_skew_ms=Millis(100))
+    async with open_cluster(tmp_path, params=params) as cluster:
+        for seat in range(4):
+            await cluster.start_validator(seat)
+        await cluster.until_height(cluster.height + 3)
+        first = cluster.members[0]
+        await cluster.stop(first)
+        shutil.rmtree(first.folder / "journal")
+        again = await cluster.start(first.name, first.identity)
+        assert again.parts.voting.core.is_silent, "what it signed in this epoch is forgotten"
+        await cluster.until(lambda: not again.parts.voting.core.is_silent, within_s=60)
+        assert again.parts.voting.core.epoch > 0
 
 
 async def test_a_lone_validator_restarts_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
