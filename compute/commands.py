@@ -1,30 +1,35 @@
 """`aios worker`: contribute computing power, or run the head of an operator's cluster."""
 
-import json
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import trio
 import typer
 
 from compute.environment import BLAS_SETTINGS, parse_host_port, short_folder
+from p2p_aios.cli.arguments import KeyOption, PassphraseOption, checked, unlock
+from p2p_aios.cli.display import emit_json
+from p2p_aios.cli.session import current, open_session
 from p2p_aios.crypto.keys import format_address, parse_address
-from p2p_aios.crypto.keystore import load_keystore
-from p2p_aios.errors import AiosError, Invalid
+from p2p_aios.errors import Invalid
 from p2p_aios.types.compute import JobKind
-from p2p_aios.units import Hash, format_amount, parse_amount
+from p2p_aios.units import format_amount, parse_amount
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
-"""Registered as `aios worker` through the entry-point group `aios.commands`."""
+if TYPE_CHECKING:
+    from compute.worker import WorkerConfig
+    from p2p_aios.crypto.keys import KeyPair
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+"""Joins the group `aios worker` through the entry-point group `aios.commands`."""
 
 KINDS: Final = ",".join(kind.name.lower() for kind in JobKind)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
-TokenFile = Annotated[Path, typer.Option("--token-file", help="The cluster's token.")]
+TokenFile = Annotated[
+    Path, typer.Option("--token-file", help="The cluster's token; see `aios worker head`.")
+]
 RayFolder = Annotated[
     Path | None,
     typer.Option(
@@ -32,6 +37,45 @@ RayFolder = Annotated[
         help="Short private folder for Ray's sockets and logs, removed at the end; "
         "one in /tmp unless you name it.",
     ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value a line, for programs.")]
+JoinAddress = Annotated[
+    str, typer.Option("--address", metavar="HOST:PORT", help="The cluster's head.")
+]
+DataFile = Annotated[
+    Path, typer.Option("--data", help=".npz with x (rows × columns) and y (labels).")
+]
+RpcOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="Node to register through; default: $AIOS_RPC, else port 8645 here."
+    ),
+]
+RegisterOption = Annotated[
+    bool, typer.Option("--register/--no-register", help="Offer this worker on the chain.")
+]
+ChainOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HEX", help="Only chain to sign for; default: the node's, kept in the folder."
+    ),
+]
+NodeIpOption = Annotated[
+    str | None,
+    typer.Option(metavar="IP", help="This machine's address in the cluster; found at need."),
+]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Keeps committed updates; must outlive crashes. Default: $AIOS_HOME/workers/ADDRESS."
+    ),
+]
+HomeOption = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Validator that reaches this worker; default: --rpc's."),
+]
+LogFile = Annotated[
+    Path | None, typer.Option(help="Receives Ray's output; default: FOLDER/ray.log.")
 ]
 
 
@@ -51,135 +95,127 @@ def head(
     A cluster is one trust domain: who holds its token runs code on every machine of it. The token
     is created at need; copy the file to the machines that shall join.
 
-        aios worker head --address 192.168.1.5:6379 --token-file ray.token
+    \b
+    aios worker head --address 192.168.1.5:6379 --token-file ray.token
     """
     from compute.head import HeadConfig, run_head
 
-    def start() -> Callable[[], Awaitable[None]]:
-        host, _ = parse_host_port(address)
-        _check_host(host)
-        folder = ray_folder or short_folder(token_file.absolute().parent / f"head-{address}")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        config = HeadConfig(address, token_file, folder, log_file, cpus)
+    _open_session(None, as_json)
+    host, _ = checked(parse_host_port)(address)
+    checked(_check_host)(host)
+    folder = ray_folder or short_folder(token_file.absolute().parent / f"head-{address}")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config = HeadConfig(address, token_file, folder, log_file, cpus)
 
-        def ready(seconds: float) -> None:
-            text = f"Ray head is up at {address} after {seconds:.1f} s"
-            _say(as_json, text, event="ready", address=address, seconds=round(seconds, 3))
+    def ready(seconds: float) -> None:
+        text = f"Ray head is up at {address} after {seconds:.1f} s"
+        _say(text, event="ready", address=address, seconds=round(seconds, 3))
 
-        return lambda: run_head(config, ready)
-
-    _run(start, as_json)
+    _log_to_stderr()
+    trio.run(run_head, config, ready)
 
 
 @app.command()
 def join(
-    address: Annotated[str, typer.Option(help="host:port of the cluster's head.")],
+    address: JoinAddress,
     token_file: TokenFile,
-    key: Annotated[Path, typer.Option(help="Keystore of the contributor's account.")],
-    data: Annotated[Path, typer.Option(help=".npz with x (rows × columns) and y (labels).")],
-    chain_id: Annotated[str, typer.Option(help="Only chain to sign for, 64 hex digits.")],
-    node_ip: Annotated[str, typer.Option(help="This machine's address in the cluster.")],
-    rpc: Annotated[
-        str | None, typer.Option(help="Node to register through; leave out to do it yourself.")
-    ] = None,
-    folder: Annotated[
-        Path, typer.Option(help="Where committed updates are kept; must outlive crashes.")
-    ] = Path("worker"),
-    home: Annotated[
-        str | None, typer.Option(help="Validator that reaches this worker; default: of --rpc.")
-    ] = None,
+    data: DataFile,
+    key: KeyOption = "default",
+    rpc: RpcOption = None,
+    is_registered: RegisterOption = True,
+    chain_id: ChainOption = None,
+    node_ip: NodeIpOption = None,
+    folder: FolderOption = None,
+    home: HomeOption = None,
     capacity: Annotated[int, typer.Option(min=1, max=64, help="Jobs held at once.")] = 2,
     kinds: Annotated[str, typer.Option(help="Job kinds to run, comma-separated.")] = KINDS,
     fee_max: Annotated[str, typer.Option(help="Highest fee of one transaction, in AIOS.")] = "0.1",
-    passphrase_file: Annotated[
-        Path | None, typer.Option(help="First line unlocks the keystore.")
-    ] = None,
+    passphrase_file: PassphraseOption = None,
     ray_folder: RayFolder = None,
-    log_file: Annotated[
-        Path | None, typer.Option(help="Receives Ray's output; default: FOLDER/ray.log.")
-    ] = None,
+    log_file: LogFile = None,
     as_json: Json = False,
 ) -> None:
-    """Contribute computing power and local data to an operator's cluster.
+    """Contribute computing power and local data to an operator's cluster, until Ctrl-C.
 
     The key and the data stay in this process, outside Ray; it runs only the job kinds you allow and
-    signs only what it did itself, for one chain, up to your fee limit.
+    signs only what it did itself, for one chain, up to your fee limit. The account pays small fees
+    and bonds: send it some AIOS first.
 
-        aios worker join --address 192.168.1.5:6379 --token-file ray.token --node-ip 192.168.1.7 \\
-            --key me.pem --data mine.npz --rpc http://192.168.1.5:8645 --chain-id 3f0c…
+    \b
+    aios worker join --address 192.168.1.5:6379 --token-file ray.token \\
+        --data mine.npz --key alice --rpc http://192.168.1.5:8645
     """
     # Before numpy is first imported, by the line after it.
     os.environ.update(BLAS_SETTINGS)
     from compute.agent import Policy
+    from compute.enrolment import address_towards, default_folder, parse_chain_id, settle_chain
     from compute.registration import Offer
-    from compute.worker import Notices, WorkerConfig, run_worker
+    from compute.worker import WorkerConfig
 
-    def start() -> Callable[[], Awaitable[None]]:
-        parse_host_port(address)
-        _check_host(node_ip)
-        keys = load_keystore(key, _passphrase(passphrase_file))
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        ray = ray_folder or short_folder(folder)
-        ray.mkdir(mode=0o700, parents=True, exist_ok=True)
-        config = WorkerConfig(
-            ray_address=address,
-            node_ip=node_ip,
-            token_file=token_file,
-            folder=folder,
-            ray_folder=ray,
-            log_file=log_file or folder / "ray.log",
-            data=data,
-            policy=Policy(_parse_chain_id(chain_id), parse_amount(fee_max), _parse_kinds(kinds)),
-            rpc_url=rpc,
-            offer=Offer(parse_address(home) if home else None, capacity),
-        )
-        name = format_address(keys.address)
-        limit = format_amount(config.policy.fee_max)
-        _say(as_json, f"contributor {name}, fees up to {limit}", event="agent", address=name)
-
-        def joined(seconds: float) -> None:
-            text = f"joined {address} after {seconds:.1f} s"
-            _say(as_json, text, event="joined", address=name, seconds=round(seconds, 3))
-
-        def registered() -> None:
-            _say(as_json, "registered on the chain", event="registered", address=name)
-
-        return lambda: run_worker(config, keys, Notices(joined, registered))
-
-    _run(start, as_json)
+    _open_session(rpc, as_json)
+    checked(parse_host_port)(address)
+    named = None if chain_id is None else checked(parse_chain_id)(chain_id)
+    allowed, limit = checked(_parse_kinds)(kinds), checked(parse_amount)(fee_max)
+    offer = Offer(checked(parse_address)(home) if home else None, capacity)
+    keys = unlock(key, passphrase_file)
+    place = node_ip or address_towards(address, keys.address)
+    checked(_check_host)(place)
+    kept = folder or default_folder(current().home, keys.address)
+    kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+    url = current().rpc if is_registered else None
+    chain = trio.run(settle_chain, kept, named, url, current().token)
+    config = WorkerConfig(
+        ray_address=address,
+        node_ip=place,
+        token_file=token_file,
+        folder=kept,
+        ray_folder=ray_folder or short_folder(kept),
+        log_file=log_file or kept / "ray.log",
+        data=data,
+        policy=Policy(chain, limit, allowed),
+        rpc_url=url,
+        rpc_token=current().token,
+        offer=offer,
+    )
+    _work(config, keys)
 
 
-def _run(start: Callable[[], Callable[[], Awaitable[None]]], as_json: bool) -> None:
-    """Check the options, then work until a signal; errors become one line and exit code 1."""
+def _work(config: "WorkerConfig", keys: "KeyPair") -> None:
+    from compute.worker import Notices, run_worker
+
+    config.ray_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name, chain = format_address(keys.address), config.policy.chain_id.hex()
+    limit = format_amount(config.policy.fee_max)
+    text = f"contributor {name}\nchain {chain}\nfolder {config.folder}\nfees up to {limit} AIOS"
+    _say(text, event="agent", address=name, chain_id=chain, folder=str(config.folder))
+
+    def joined(seconds: float) -> None:
+        text = f"joined {config.ray_address} as {config.node_ip} after {seconds:.1f} s"
+        _say(text, event="joined", address=name, seconds=round(seconds, 3))
+
+    def registered() -> None:
+        _say("registered on the chain: waiting for work", event="registered", address=name)
+
+    _log_to_stderr()
+    trio.run(run_worker, config, keys, Notices(joined, registered))
+
+
+def _open_session(rpc: str | None, as_json: bool) -> None:
+    """Options may stand before or after the command's name."""
+    open_session(rpc or current().rpc, as_json or current().is_json)
+
+
+def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    try:
-        trio.run(start())
-    except AiosError as error:
-        _fail(as_json, error)
-    except BaseExceptionGroup as group:
-        ours, others = group.split(AiosError)
-        if others is not None or ours is None:
-            raise
-        _fail(as_json, _first(ours))
+    # One line for each request to a node would bury the rest.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-def _fail(as_json: bool, error: AiosError) -> NoReturn:
-    if as_json:
-        _say(True, "", event="error", code=error.code, message=error.message)
+def _say(text: str, **fields: Any) -> None:
+    if current().is_json:
+        emit_json(fields)
     else:
-        print(f"error: {error.message} ({error.code})", file=sys.stderr)
-    raise typer.Exit(1)
-
-
-def _first(group: BaseExceptionGroup[AiosError]) -> AiosError:
-    found: AiosError | BaseExceptionGroup[AiosError] = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
-
-
-def _say(as_json: bool, text: str, **fields: Any) -> None:
-    print(json.dumps(fields) if as_json else text, flush=True)
+        print(text, flush=True)
 
 
 def _check_host(host: str) -> None:
@@ -191,18 +227,6 @@ def _check_host(host: str) -> None:
         )
 
 
-def _parse_chain_id(text: str) -> Hash:
-    try:
-        value = bytes.fromhex(text)
-    except ValueError:
-        value = b""
-    if len(value) != 32:
-        raise Invalid(
-            "chain_id_malformed", f"{text!r} is not 64 hex digits; see `aios node status`"
-        )
-    return Hash(value)
-
-
 def _parse_kinds(text: str) -> tuple[JobKind, ...]:
     names = {kind.name.lower(): kind for kind in JobKind}
     wanted = [name.strip() for name in text.split(",") if name.strip()]
@@ -212,14 +236,8 @@ def _parse_kinds(text: str) -> tuple[JobKind, ...]:
     return tuple(sorted({names[name] for name in wanted}))
 
 
-def _passphrase(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text().splitlines()[0]
-    except (OSError, IndexError):
-        raise Invalid("passphrase_missing", f"{path} has no first line to unlock with") from None
-
-
 if __name__ == "__main__":
-    app()
+    from p2p_aios.cli.main import main
+
+    # As `aios worker`, so that options and errors are the same.
+    sys.exit(main(["worker", *sys.argv[1:]]))

@@ -39,6 +39,7 @@ async def register(agent: Agent, client: Client, offer: Offer) -> None:
     Raises Invalid where the chain will never take the offer as it is: `home_unknown`,
     `unknown_validator`, `fee_over_limit`, …
     """
+    told = ""
     while True:
         try:
             home = offer.home or await _home_of(client)
@@ -50,7 +51,9 @@ async def register(agent: Agent, client: Client, offer: Offer) -> None:
         except AiosError as error:
             if isinstance(error, Invalid) and error.code not in PASSING_CODES:
                 raise
-            log.warning("not registered yet: %s", error)
+            if str(error) != told:
+                log.warning("not registered yet: %s", error)
+            told = str(error)
         await trio.sleep(RETRY_S)
 
 

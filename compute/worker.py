@@ -58,6 +58,8 @@ class WorkerConfig:
     policy: Policy
     rpc_url: str | None
     """Node through which to register; None: the owner registers by other means."""
+    rpc_token: str | None
+    """Bearer token of that node."""
     offer: Offer
 
 
@@ -145,6 +147,6 @@ async def _register(
     # Seats are given to whom the chain lists, so the cluster must reach us first.
     await has_joined.wait()
     assert config.rpc_url is not None
-    async with Client(config.rpc_url) as client:
+    async with Client(config.rpc_url, config.rpc_token) as client:
         await register(agent, client, config.offer)
     notices.registered()

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, ParamSpec, TypeVar
 
 import typer
 
@@ -13,15 +13,16 @@ from p2p_aios.errors import AiosError, Invalid
 from p2p_aios.units import Address, Hash, parse_amount
 
 PASSPHRASE_BYTES_MAX: Final = 4096
+Given = ParamSpec("Given")
 T = TypeVar("T")
 
 
-def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
+def checked(parse: Callable[Given, T]) -> Callable[Given, T]:
     """`parse` with refusals as usage errors; their code survives as the cause."""
 
-    def convert(text: str) -> T:
+    def convert(*given: Given.args, **named: Given.kwargs) -> T:
         try:
-            return parse(text)
+            return parse(*given, **named)
         except AiosError as fault:
             raise typer.BadParameter(fault.message) from fault
 

@@ -1,26 +1,37 @@
 """Values for people, and for programs (`--json`): one JSON value a line."""
 
 import json
+import shutil
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Annotated, Any, Final, NewType, get_args, get_origin
 
+from p2p_aios.cli.scales import PARAMETER_ONE, RATE_ONE, format_scaled
 from p2p_aios.cli.session import current
 from p2p_aios.codec import schema
 from p2p_aios.codec.cid import format_cid
 from p2p_aios.crypto.keys import format_address
+from p2p_aios.types.learning import Score
 from p2p_aios.units import format_amount
 
+COLUMN_GAP: Final = "   "
 _FORMS: Final[dict[str, Callable[[Any], str]]] = {
     "Amount": lambda units: f"{format_amount(units)} AIOS",
     "Address": format_address,
     "Cid": format_cid,
-    "Millis": lambda ms: f"{ms} ms" if ms < 10**12 else _date(ms),
+    "Millis": lambda ms: _duration(ms) if ms < 10**12 else _date(ms),
 }
+"""By the name of the annotated type."""
+_SCALED: Final = {
+    "learning_rate": RATE_ONE,
+    "update_limit": PARAMETER_ONE,
+}
+"""By the name of the field: plain integers that mean something smaller."""
 
 
 def emit(value: Any, annotation: Any = None) -> None:
@@ -38,7 +49,7 @@ def emit_fields(values: dict[str, Any]) -> None:
     if current().is_json:
         emit_json(values)
     else:
-        _print_fields([(name, _plain(value)) for name, value in values.items()])
+        _print_fields([(name, plain_text(value)) for name, value in values.items()])
 
 
 def emit_table(entries: Sequence[Any], annotation: Any, columns: Sequence[str]) -> None:
@@ -56,23 +67,24 @@ def emit_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A plain table, aligned; readable through a pipe too."""
+    """A plain table; rows one below the other where a terminal is too narrow for it.
+
+    Ids and addresses are never cut or folded: people copy them.
+    """
     if not rows:
         print("none")
         return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column.rpartition(".")[2].replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console(highlight=False)
-    # Through a pipe nobody sees the edge: ids must stay whole.
-    console.print(table, width=None if console.is_terminal else 1000)
+    titles = [_label(column.rpartition(".")[2]) for column in columns]
+    widths = [max(map(len, cells)) for cells in zip(titles, *rows, strict=True)]
+    whole = sum(widths) + len(COLUMN_GAP) * (len(widths) - 1)
+    if sys.stdout.isatty() and whole > shutil.get_terminal_size().columns:
+        for number, row in enumerate(rows):
+            print(end="\n" if number else "")
+            _print_fields(list(zip(titles, row, strict=True)))
+        return
+    for cells in (titles, *rows):
+        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        print(COLUMN_GAP.join(padded).rstrip())
 
 
 def text_of(value: Any, annotation: Any) -> str:
@@ -86,14 +98,28 @@ def text_of(value: Any, annotation: Any) -> str:
         return value.name.lower()
     if isinstance(value, bytes):
         return value.hex()
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     if isinstance(value, tuple):
         inner = get_args(bare)[0] if get_args(bare) else Any
         return ", ".join(text_of(item, inner) for item in value) or "none"
     if is_dataclass(value):
-        return " ".join(f"{name}={text}" for name, text in _flatten(value))
-    return str(value)
+        named = " ".join(f"{name}={text}" for name, text in _flatten(value))
+        return f"{type(value).__name__} {named}" if _is_choice(bare) else named
+    return plain_text(value)
+
+
+def plain_text(value: Any) -> str:
+    """A JSON-able value, for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(plain_text, value)) or "none"
+    return "-" if value is None else str(value)
+
+
+def score_text(score: Score) -> str:
+    """Accuracy of a model on a shard."""
+    share = 100 * score.correct / max(1, score.rows)
+    return f"{score.correct} of {score.rows} correct ({share:.1f} %)"
 
 
 def _unwrap(annotation: Any) -> tuple[str, Any]:
@@ -113,27 +139,48 @@ def _unwrap(annotation: Any) -> tuple[str, Any]:
             return alias, annotation
 
 
+def _is_choice(bare: Any) -> bool:
+    """Whether the value is one of several kinds, so that its kind must be told."""
+    return get_origin(bare) in (types.UnionType, typing.Union)
+
+
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     hints = typing.get_type_hints(type(value), include_extras=True)
     for field in fields(value):
         item, name = getattr(value, field.name), prefix + field.name
-        if is_dataclass(item):
+        if isinstance(item, Score):
+            yield name, score_text(item)
+            yield f"{name}.loss", format_scaled(item.loss, PARAMETER_ONE)
+        elif is_dataclass(item):
+            if _is_choice(_unwrap(hints[field.name])[1]):
+                yield name, type(item).__name__
             yield from _flatten(item, f"{name}.")
+        elif isinstance(item, tuple) and any(map(is_dataclass, item)):
+            inner = get_args(_unwrap(hints[field.name])[1])[0]
+            yield from ((f"{name}.{n}", text_of(each, inner)) for n, each in enumerate(item))
+        elif field.name in _SCALED and item is not None:
+            yield name, format_scaled(item, _SCALED[field.name])
         else:
             yield name, text_of(item, hints[field.name])
 
 
 def _print_fields(pairs: Sequence[tuple[str, str]]) -> None:
-    width = max((len(name) for name, _ in pairs), default=0)
-    for name, text in pairs:
-        print(f"{name.replace('_', ' '):<{width}}  {text}")
+    labels = [_label(name) for name, _ in pairs]
+    width = max(map(len, labels), default=0)
+    for label, (_, text) in zip(labels, pairs, strict=True):
+        print(f"{label:<{width}}  {text}", flush=True)
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "-" if value is None else str(value)
+def _label(name: str) -> str:
+    """A field's name in words; its unit stands beside the value."""
+    return name.removesuffix("_ms").replace("_", " ")
 
 
 def _date(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")
+
+
+def _duration(ms: int) -> str:
+    if ms < 1000:
+        return f"{ms} ms"
+    return f"{ms / 1000:.1f} s" if ms < 60_000 else str(timedelta(seconds=ms // 1000))

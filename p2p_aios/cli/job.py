@@ -1,66 +1,24 @@
 """`aios job`: single compute jobs."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from p2p_aios.cli.arguments import (
-    FeeOption,
-    IdArgument,
-    KeyOption,
-    PassphraseOption,
-    TimeoutOption,
-    checked,
-    parse_id,
-    unlock,
-)
+from p2p_aios.cli import joborder
+from p2p_aios.cli.arguments import IdArgument, checked, parse_id
+from p2p_aios.cli.blobfile import write_file
 from p2p_aios.cli.display import emit, emit_table
+from p2p_aios.cli.jobresult import fetch_output, tell_result, wait_for_receipt
 from p2p_aios.cli.session import ask
-from p2p_aios.cli.tx import NoWaitOption, submit
-from p2p_aios.codec import schema
-from p2p_aios.codec.cid import parse_cid
-from p2p_aios.errors import Invalid
-from p2p_aios.types.compute import JobKind, SubmitJob
-from p2p_aios.types.views import Jobs
-from p2p_aios.units import Hash, parse_amount
+from p2p_aios.sdk.client import Client
+from p2p_aios.types.views import Jobs, JobView
+from p2p_aios.units import Hash
 
 app = typer.Typer(
     help="Compute jobs: paid for a signed receipt.", no_args_is_help=True, add_completion=False
 )
-
-
-@app.command("submit")
-def submit_job(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="train, evaluate or aggregate.")],
-    inputs: Annotated[
-        list[str] | None, typer.Option("--input", "-i", help="CID of a blob the job reads; repeat.")
-    ] = None,
-    arguments: Annotated[str, typer.Option(help="Canonical CBOR in hex, as the kind asks.")] = "80",
-    payment: Annotated[str, typer.Option(metavar="AMOUNT", help="AIOS, paid on receipt.")] = "1",
-    window_blocks: Annotated[
-        int, typer.Option("--window", min=1, help="Blocks the worker has for it.")
-    ] = 120,
-    key: KeyOption = "default",
-    fee: FeeOption = None,
-    no_wait: NoWaitOption = False,
-    timeout_s: TimeoutOption = 30,
-    passphrase_file: PassphraseOption = None,
-) -> None:
-    """Submit a job; its id is that of the transaction.
-
-    \b
-    aios job submit evaluate -i bafk... -i bafk... --payment 2.5
-    """
-    job = SubmitJob(
-        checked(_parse_kind)(kind),
-        tuple(checked(parse_cid)(text) for text in inputs or ()),
-        checked(_parse_arguments)(arguments),
-        checked(parse_amount)(payment),
-        window_blocks,
-    )
-    # The schema knows every bound; asking it here spares a round trip.
-    schema.decode(SubmitJob, schema.encode(job))
-    submit(unlock(key, passphrase_file), job, fee, no_wait, timeout_s)
+app.add_typer(joborder.app, name="submit")
 
 
 @app.command()
@@ -73,30 +31,57 @@ def show(id: IdArgument) -> None:
     emit(ask(lambda client: client.job(Hash(id))))
 
 
+@app.command()
+def wait(
+    id: IdArgument,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 600,
+) -> None:
+    """Wait for a job's receipt, then show its output as `aios job output` does.
+
+    \b
+    aios job wait 3f9c...
+    """
+
+    async def run(client: Client) -> tuple[JobView, bytes]:
+        job = await wait_for_receipt(client, Hash(id), timeout_s)
+        return job, await fetch_output(client, job)
+
+    tell_result(*ask(run))
+
+
+@app.command()
+def output(
+    id: IdArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write the output to.")
+    ] = None,
+) -> None:
+    """Fetch a settled job's output: a score, a model or an update.
+
+    \b
+    aios job output 3f9c...
+    aios job output 3f9c... --out model.bin
+    """
+
+    async def run(client: Client) -> tuple[JobView, bytes]:
+        job = await client.job(Hash(id))
+        return job, await fetch_output(client, job)
+
+    job, data = ask(run)
+    if out is not None:
+        write_file(out, data)
+    tell_result(job, data, None if out is None else str(out))
+
+
 @app.command("list")
 def list_all(
     after: Annotated[str | None, typer.Option(help="Last id of the page before.")] = None,
 ) -> None:
-    """List jobs, at most 100 at a time.
+    """List jobs that wait or run, at most 100 at a time; `aios job show` finds the others too.
 
     \b
     aios job list --json
     """
     last = None if after is None else checked(parse_id)(after)
     jobs = ask(lambda client: client.jobs(last))
-    emit_table(jobs, Jobs, ("id", "specification.kind", "state", "worker", "specification.payment"))
-
-
-def _parse_kind(text: str) -> JobKind:
-    try:
-        return JobKind[text.upper()]
-    except KeyError:
-        known = ", ".join(kind.name.lower() for kind in JobKind)
-        raise Invalid("job_kind_unknown", f"{text!r} is no kind; there are {known}") from None
-
-
-def _parse_arguments(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise Invalid("hex_malformed", "arguments are hex, e.g. 80 for none") from None
+    emit_table(jobs, Jobs, ("id", "specification.kind", "state", "specification.payment", "worker"))

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from p2p_aios.cli.arguments import PassphraseOption, read_passphrase, unlock
-from p2p_aios.cli.display import emit_fields, emit_json, print_table
+from p2p_aios.cli.display import emit_fields, emit_json, plain_text, print_table
 from p2p_aios.cli.keyring import add_key, key_address, key_path, key_public, list_keys, public_pem
 from p2p_aios.cli.session import current
 from p2p_aios.crypto.keys import format_address
@@ -59,7 +59,8 @@ def list_all() -> None:
     if current().is_json:
         emit_json(rows)
     else:
-        print_table(("name", "address", "encrypted"), [[*map(str, row.values())] for row in rows])
+        cells = [[*map(plain_text, row.values())] for row in rows]
+        print_table(("name", "address", "encrypted"), cells)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`aios learn`: learning tasks and their rounds."""
+"""`aios learn`: learning tasks and their rounds; `base` and `shard` come with `compute`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,25 +15,60 @@ from p2p_aios.cli.arguments import (
     parse_id,
     unlock,
 )
-from p2p_aios.cli.display import emit, emit_table
+from p2p_aios.cli.blobfile import write_file
+from p2p_aios.cli.display import emit, emit_fields, emit_table, score_text
+from p2p_aios.cli.plugins import PluginGroup
 from p2p_aios.cli.session import ask, current
-from p2p_aios.cli.taskfile import read_task
+from p2p_aios.cli.taskfile import example_task, read_task
 from p2p_aios.cli.tx import NoWaitOption, submit
-from p2p_aios.crypto.keys import KeyPair
+from p2p_aios.codec.cid import format_cid
 from p2p_aios.sdk.client import Client
 from p2p_aios.types.event import RoundSettled, RoundVoided, TaskFinished
-from p2p_aios.types.learning import Score
-from p2p_aios.types.views import EventNotice, Rounds, Tasks
-from p2p_aios.units import Hash
+from p2p_aios.types.learning import Verdict
+from p2p_aios.types.views import PAGE_MAX, Phase, Rounds, RoundView, Tasks, TaskView
+from p2p_aios.units import Hash, format_amount
 
 app = typer.Typer(
-    help="Learning tasks: many train one model.", no_args_is_help=True, add_completion=False
+    cls=PluginGroup,
+    help="Learning tasks: many train one model.",
+    no_args_is_help=True,
+    add_completion=False,
 )
+CLOSED = (Phase.SETTLED, Phase.VOIDED)
+
+
+@app.callback()
+def group() -> None:
+    """Learning tasks: many train one model."""
+
+
+@app.command()
+def example(
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write; default: stdout.")
+    ] = None,
+) -> None:
+    """Print a task file to start from: every field, explained, with its default.
+
+    \b
+    aios learn example > task.toml
+    """
+    text = example_task()
+    if out is not None:
+        write_file(out, text.encode())
+        emit_fields({"file": str(out)})
+    elif current().is_json:
+        emit_fields({"toml": text})
+    else:
+        print(text, end="")
 
 
 @app.command("submit")
 def submit_task(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The task, in TOML or JSON.")],
+    is_followed: Annotated[
+        bool, typer.Option("--follow", "-f", help="Then print each round as it settles.")
+    ] = False,
     key: KeyOption = "default",
     fee: FeeOption = None,
     no_wait: NoWaitOption = False,
@@ -42,28 +77,20 @@ def submit_task(
 ) -> None:
     """Submit a learning task from a file; its id is that of the transaction.
 
-    Blobs it names as files are uploaded first. A task in TOML:
+    Blobs that the file names by path are uploaded first. The budget is escrowed at once; what
+    voided rounds leave of it comes back at the end. `aios learn example` prints a file with every
+    field, its meaning and its default: 16 seats, at least 1 update, windows of 60 blocks to commit,
+    20 to reveal and 40 to attest (30, 10 and 20 seconds; each ends early once all have acted).
 
     \b
-    base_file = "base.bin"          # or: base = "bafk..."
-    test_shard_file = "test.bin"    # or: test_shard = "bafk..."
-    rule = "mean"
-    rounds = 20
-    seats = 8
-    updates_min = 2
-    budget = "1000"                 # AIOS
-    bond = "1"
-    model = { kind = "mlp", layers = [64, 64, 10], activation = "relu" }
-    plan = { epochs = 1, batch = 32, learning_rate = 0.1 }
-
-    \b
-    aios learn submit digits.toml --key alice
+    aios learn example > digits.toml
+    aios learn submit digits.toml --key alice --follow
     """
-    signer: KeyPair = unlock(key, passphrase_file)
+    signer = unlock(key, passphrase_file)
     draft = read_task(file)
-    for blob in draft.uploads:
-        ask(lambda client, blob=blob: client.put_blob(blob))  # type: ignore[misc]
-    submit(signer, draft.task, fee, no_wait, timeout_s)
+    id = submit(signer, draft.task, fee, no_wait, timeout_s, draft.uploads)
+    if is_followed:
+        ask(lambda client: _follow(client, id))
 
 
 @app.command()
@@ -73,7 +100,8 @@ def show(id: IdArgument) -> None:
     \b
     aios learn show 3f9c...
     """
-    emit(ask(lambda client: client.task(Hash(id))))
+    task = ask(lambda client: client.task(Hash(id)))
+    emit(task)
 
 
 @app.command("list")
@@ -96,51 +124,70 @@ def rounds(
     id: IdArgument,
     first: Annotated[int, typer.Option(min=0, help="First round to show.")] = 0,
 ) -> None:
-    """List a task's rounds: phase, seats, score, aggregate.
+    """List a task's rounds, at most 100 at a time: phase, score, pay, model.
 
     \b
     aios learn rounds 3f9c... --json
     """
     found = ask(lambda client: client.rounds(Hash(id), first))
-    columns = ("round", "phase", "score.correct", "score.rows", "score.loss", "paid", "aggregate")
+    columns = ("round", "phase", "score", "score.loss", "paid", "aggregate")
     emit_table(found, Rounds, columns)
 
 
 @app.command()
 def follow(id: IdArgument) -> None:
-    """Print each round of a task as it settles, until the task is finished.
+    """Print each round of a task, those that are over and those to come, until it is finished.
+
+    With --json each line is a round, as `aios learn rounds` shows it.
 
     \b
     aios learn follow 3f9c...
     """
+    ask(lambda client: _follow(client, Hash(id)))
 
-    async def run(client: Client) -> None:
-        kinds = [kind.__name__ for kind in (RoundSettled, RoundVoided, TaskFinished)]
-        async with client.subscribe_events(kinds, id.hex()) as events:
-            # Asked for after subscribing, so that no end goes unnoticed.
-            if (await client.task(Hash(id))).is_finished:
+
+async def _follow(client: Client, id: Hash) -> None:
+    kinds = [kind.__name__ for kind in (RoundSettled, RoundVoided, TaskFinished)]
+    # Subscribed before the first look, so that no end goes unnoticed.
+    async with client.subscribe_events(kinds, id.hex()) as events:
+        told = 0
+        while True:
+            task = await client.task(id)
+            told = await _tell_closed(client, id, told)
+            if task.is_finished:
+                _tell_end(task, told)
                 return
-            async for notice in events:
-                _print(notice)
-                if isinstance(notice.event, TaskFinished):
-                    return
-
-    ask(run)
+            await anext(events)
 
 
-def _print(notice: EventNotice) -> None:
+async def _tell_closed(client: Client, id: Hash, told: int) -> int:
+    """Tell the rounds from `told` on that are over; the number of the first that is not."""
+    while True:
+        page = await client.rounds(id, told)
+        for each in page:
+            if each.phase not in CLOSED:
+                return told
+            _tell_round(each)
+            told = each.round + 1
+        if len(page) < PAGE_MAX:
+            return told
+
+
+def _tell_round(round: RoundView) -> None:
     if current().is_json:
-        emit(notice)
+        emit(round)
         return
-    match notice.event:
-        case RoundSettled(round=round, score=score, contributors=contributors):
-            told = f"round {round} settled: {_accuracy(score)}, {len(contributors)} contributors"
-        case RoundVoided(round=round, code=code):
-            told = f"round {round} voided: {code}"
-        case _:
-            told = "task finished"
-    print(f"{notice.height:>8}  {told}", flush=True)
+    if round.score is None or round.phase is Phase.VOIDED:
+        result = f"voided: {round.code}"
+    else:
+        paid = sum(seat.verdict is Verdict.ACCEPTED for seat in round.seats)
+        result = f"{score_text(round.score)}, {format_amount(round.paid)} AIOS to each of {paid}"
+    print(f"{round.closed:>8}  round {round.round}: {result}", flush=True)
 
 
-def _accuracy(score: Score) -> str:
-    return f"{score.correct} of {score.rows} correct"
+def _tell_end(task: TaskView, told: int) -> None:
+    if current().is_json:
+        return
+    asked = task.specification.rounds
+    early = "" if told == asked else f" after {told} of {asked} rounds: too few workers"
+    print(f"finished{early}; `aios blob get {format_cid(task.model)} -o FILE` fetches the model")

@@ -24,10 +24,9 @@ GROUPS: Final = {
     "block": "p2p_aios.cli.block:app",
     "job": "p2p_aios.cli.job:app",
     "learn": "p2p_aios.cli.learn:app",
+    "blob": "p2p_aios.cli.blob:app",
     "worker": "p2p_aios.cli.worker:app",
 }
-OWN_COMMANDS: Final = {"worker": ("list",)}
-"""Of groups that plugins extend: the commands that are ours."""
 REFUSED: Final = 1
 USAGE: Final = 2
 UNAVAILABLE: Final = 3
@@ -40,6 +39,7 @@ app = typer.Typer(
     cls=RootGroup,
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     help="AIOS: a computer that nobody owns.",
     epilog="Try: aios testnet demo · aios node status · aios key new. "
     "--rpc and --json may stand anywhere. Exit codes: 1 refused, 2 usage, 3 unavailable.",
@@ -96,9 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def hoist(arguments: list[str]) -> list[str]:
     """Move --rpc and --json before our own groups, wherever they stand; plugins get theirs."""
-    group = next((word for word in arguments if word in GROUPS), None)
-    own = OWN_COMMANDS.get(group or "")
-    if group is None or (own is not None and not set(own) & set(arguments)):
+    if _group(arguments) not in GROUPS:
         return arguments
     front: list[str] = []
     rest: list[str] = []
@@ -113,6 +111,17 @@ def hoist(arguments: list[str]) -> list[str]:
         else:
             rest.append(word)
     return front + rest
+
+
+def _group(arguments: list[str]) -> str | None:
+    """The first word that is neither an option nor the value of --rpc."""
+    words = iter(arguments)
+    for word in words:
+        if word == "--rpc":
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return None
 
 
 def _exit_code(fault: AiosError) -> int:

@@ -115,6 +115,8 @@ def load_plugin(plugin: "EntryPoint") -> Any:
 
 
 def _command(app: typer.Typer, name: str) -> Any:
+    # Plain help: paragraphs fit the terminal, options stay whole, and nothing heavy is imported.
+    app.rich_markup_mode = None
     command = typer.main.get_command(app)
     command.name = name
     return command

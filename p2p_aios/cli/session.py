@@ -43,13 +43,18 @@ _CURRENT: Final[ContextVar[Session]] = ContextVar("session")
 def open_session(rpc: str | None, is_json: bool) -> Session:
     """Make this invocation's session; the environment fills what the command line left out."""
     session = Session(
-        rpc or os.environ.get("AIOS_RPC") or RPC_DEFAULT,
+        _url(rpc or os.environ.get("AIOS_RPC") or RPC_DEFAULT),
         is_json,
         Path(os.environ.get("AIOS_HOME") or Path.home() / ".aios"),
         os.environ.get("AIOS_TOKEN") or None,
     )
     _CURRENT.set(session)
     return session
+
+
+def _url(place: str) -> str:
+    """host:port is enough."""
+    return place if "://" in place else f"http://{place}"
 
 
 def current() -> Session:

@@ -1,5 +1,6 @@
 """`aios tx`: send value, and follow transactions."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -14,10 +15,13 @@ from p2p_aios.cli.arguments import (
     TimeoutOption,
     unlock,
 )
-from p2p_aios.cli.display import emit, emit_fields
-from p2p_aios.cli.session import ask
+from p2p_aios.cli.blobfile import upload
+from p2p_aios.cli.display import emit, emit_fields, text_of
+from p2p_aios.cli.session import ask, current
 from p2p_aios.crypto.keys import KeyPair
+from p2p_aios.sdk.client import Client, require_success
 from p2p_aios.types.transaction import Action, Transfer
+from p2p_aios.types.views import TransactionStatus
 from p2p_aios.units import Address, Amount, Hash
 
 app = typer.Typer(
@@ -68,11 +72,52 @@ def wait(id: IdArgument, timeout_s: TimeoutOption = 30) -> None:
     emit(ask(lambda client: client.wait(Hash(id), timeout_s)))
 
 
-def submit(key: KeyPair, action: Action, fee: int | None, no_wait: bool, timeout_s: float) -> None:
-    """Send an action and print its id, or the final status of its transaction."""
-    paid = None if fee is None else Amount(fee)
-    if no_wait:
-        id = ask(lambda client: client.send(key, action, fee=paid))
+def submit(
+    key: KeyPair,
+    action: Action,
+    fee: int | None,
+    no_wait: bool,
+    timeout_s: float,
+    uploads: Sequence[bytes] = (),
+) -> Hash:
+    """Send an action and tell its id, or how it became final; the id.
+
+    uploads: blobs that the action names, given to the node before it.
+    """
+
+    async def run(client: Client) -> tuple[Hash, TransactionStatus | None]:
+        id = await deliver(client, key, action, fee, uploads)
+        if no_wait:
+            return id, None
+        status = await client.wait(id, timeout_s)
+        require_success(status)
+        return id, status
+
+    id, status = ask(run)
+    if status is None:
         emit_fields({"id": id.hex()})
-        return
-    emit(ask(lambda client: client.send_and_wait(key, action, fee=paid, timeout_s=timeout_s)))
+    elif current().is_json:
+        emit(status)
+    else:
+        _print_final(status)
+    return id
+
+
+async def deliver(
+    client: Client, key: KeyPair, action: Action, fee: int | None, uploads: Sequence[bytes] = ()
+) -> Hash:
+    """Give the node the blobs that an action names, then the action; the transaction's id."""
+    await upload(client, uploads)
+    return await client.send(key, action, fee=None if fee is None else Amount(fee))
+
+
+def _print_final(status: TransactionStatus) -> None:
+    """What the sender did not know yet; `show` tells the rest."""
+    receipt = status.receipt
+    emit_fields(
+        {
+            "id": status.id.hex(),
+            "final_at": f"height {status.height}",
+            "fee": text_of(receipt.fee, Amount) if receipt else None,
+        }
+    )

@@ -2,9 +2,18 @@
 
 import typer
 
+from p2p_aios.cli.arguments import (
+    FeeOption,
+    KeyOption,
+    PassphraseOption,
+    TimeoutOption,
+    unlock,
+)
 from p2p_aios.cli.display import emit_table
 from p2p_aios.cli.plugins import PluginGroup
 from p2p_aios.cli.session import ask
+from p2p_aios.cli.tx import NoWaitOption, submit
+from p2p_aios.types.compute import RetireWorker
 from p2p_aios.types.views import Workers
 
 app = typer.Typer(
@@ -22,10 +31,29 @@ def group() -> None:
 
 @app.command("list")
 def list_all() -> None:
-    """List registered workers.
+    """List registered workers: their node, what they run, and how many jobs they hold.
 
     \b
-    aios worker list --json
+    aios worker list
     """
     workers = ask(lambda client: client.workers())
     emit_table(workers, Workers, ("address", "home", "kinds", "held", "capacity", "is_retired"))
+
+
+@app.command()
+def retire(
+    key: KeyOption = "default",
+    fee: FeeOption = None,
+    no_wait: NoWaitOption = False,
+    timeout_s: TimeoutOption = 30,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Withdraw a worker's offer: no new seats or jobs; held ones stay due.
+
+    Stop `aios worker join` once `aios worker list` shows no job held; started again, it offers
+    anew.
+
+    \b
+    aios worker retire --key alice
+    """
+    submit(unlock(key, passphrase_file), RetireWorker(), fee, no_wait, timeout_s)

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.rpc.app import RpcConfig
 from p2p_aios.rpc.server import serve_rpc
 from tests.rpc.memory_backend import ALICE, BOB, MemoryBackend
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @dataclass
@@ -57,6 +60,22 @@ def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
         return Ran(code, captured.out, captured.err)
 
     return run_once
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This checkout's commands, whenever it was installed: an installation keeps those of its day.
+
+    `learn` has come since.
+    """
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    named = {"learn": "compute.learning_commands:app"} | declared["aios.commands"]
+    info = tmp_path / "checkout" / "checkout-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: checkout\nVersion: 1.0\n")
+    lines = [f"{name} = {place}" for name, place in named.items()]
+    (info / "entry_points.txt").write_text("[aios.commands]\n" + "\n".join(lines) + "\n")
+    monkeypatch.syspath_prepend(str(info.parent))
 
 
 @pytest.fixture

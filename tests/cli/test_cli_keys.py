@@ -113,8 +113,13 @@ def test_damaged_key_does_not_hide_the_others(run: Run, home: Path) -> None:
         (("account", "show", "aios1nonsense"), "address_malformed", "aios1nonsense"),
         (("block", "show", "high"), "id_malformed", "high"),
         (("block", "follow", "--count", "0"), "usage", "--count"),
-        (("job", "submit", "mine"), "job_kind_unknown", "train"),
-        (("job", "submit", "train", "-i", "bad"), "cid_malformed", "bad"),
+        (("job", "submit", "mine"), "usage", "mine"),
+        (("job", "submit", "train", "base.bin"), "usage", "--layers"),
+        (("job", "submit", "train", "--layers", "4,x"), "layers_malformed", "4,x"),
+        (("job", "submit", "train", "--layers", "4"), "layers_malformed", "4"),
+        (("job", "submit", "train", "--layers", "4,2"), "usage", "BASE"),
+        (("job", "submit", "evaluate", "--task", "abc"), "id_malformed", "abc"),
+        (("blob", "get", "bad"), "cid_malformed", "bad"),
     ],
 )
 def test_usage_errors_say_what_to_do(
@@ -139,6 +144,7 @@ def test_amount_must_be_one(run: Run, keys: object) -> None:
         assert (ran.code, ran.json["error"]["code"]) == (2, "amount_malformed")
 
 
+@pytest.mark.usefixtures("plugins")
 def test_every_help_teaches_by_example(run: Run) -> None:
     for group, commands in {
         "key": ("new", "list", "show", "export-public"),
@@ -146,17 +152,20 @@ def test_every_help_teaches_by_example(run: Run) -> None:
         "tx": ("send", "show", "wait"),
         "account": ("show", "supply"),
         "block": ("show", "follow"),
-        "job": ("submit", "show", "list"),
-        "learn": ("submit", "show", "list", "rounds", "follow"),
-        "worker": ("list",),
+        "job": ("show", "wait", "output", "list"),
+        "job submit": ("evaluate", "train", "aggregate"),
+        "learn": ("example", "submit", "show", "list", "rounds", "follow", "base", "shard"),
+        "blob": ("put", "get", "show"),
+        "worker": ("list", "retire", "join", "head"),
     }.items():
-        listed = run(group, "--help")
+        listed = run(*group.split(), "--help")
         assert listed.code == 0
         for command in commands:
             assert command in listed.out
-            shown = run(group, command, "--help")
+            shown = run(*group.split(), command, "--help")
             assert shown.code == 0
-            assert f"aios {group} {command}" in shown.out.replace("Usage: ", "")[100:]
+            # Once as usage, once at least as an example.
+            assert shown.out.count(f"aios {group} {command}") > 1
     assert all(group in run("--help").out for group in ("key", "learn", "worker"))
 
 
@@ -169,6 +178,7 @@ def test_global_options_may_stand_anywhere() -> None:
     assert moved == ["--json", "--rpc", "http://x", "--rpc=http://y", "tx", "show", "00"]
     assert hoist(["tx", "show", "--", "--json"]) == ["tx", "show", "--", "--json"]
     assert hoist(["testnet", "demo", "--json"]) == ["testnet", "demo", "--json"]
-    assert hoist(["worker", "join", "--json"]) == ["worker", "join", "--json"]
-    assert hoist(["worker", "list", "--json"]) == ["--json", "worker", "list"]
+    assert hoist(["testnet", "logs", "node", "--json"]) == ["testnet", "logs", "node", "--json"]
+    assert hoist(["worker", "join", "--json"]) == ["--json", "worker", "join"]
+    assert hoist(["--rpc", "tx", "testnet", "--rpc"]) == ["--rpc", "tx", "testnet", "--rpc"]
     assert hoist(["tx", "show", "--rpc"]) == ["--rpc", "tx", "show"]

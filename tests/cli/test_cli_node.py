@@ -8,26 +8,15 @@ from pathlib import Path
 import pytest
 
 from p2p_aios.codec import schema
-from p2p_aios.codec.cid import cid_of, format_cid
 from p2p_aios.crypto.keys import KeyPair, format_address
 from p2p_aios.node.config import load_config
 from p2p_aios.types.genesis import chain_id
-from p2p_aios.types.learning import ModelKind
 from p2p_aios.units import AIOS
 from tests.cli.conftest import Node, Run
 from tests.rpc.memory_backend import GENESIS
 
 PROGRAM = "import sys; from p2p_aios.cli.main import main; sys.exit(main())"
 Keys = dict[str, KeyPair]
-
-TASK = """
-base_file = "base.bin"
-test_shard = "{shard}"
-rounds = 2
-budget = "10.5"
-model = {{ kind = "mlp", layers = [4, 3, 2], activation = "relu" }}
-plan = {{ epochs = 1, batch = 8, learning_rate = 0.1 }}
-"""
 
 
 def test_send_waits_until_final(run: Run, keys: Keys, node: Node) -> None:
@@ -97,64 +86,6 @@ def test_blocks(run: Run) -> None:
     heights = [json.loads(line)["header"]["height"] for line in followed.out.splitlines()]
     assert heights == list(range(heights[0], heights[0] + 3))
     assert len(run("block", "follow", "-n", "2").out.splitlines()) == 2
-
-
-@pytest.mark.usefixtures("keys", "node")
-def test_jobs(run: Run) -> None:
-    cid = format_cid(cid_of(b"input"))
-    arguments = ("job", "submit", "evaluate", "-i", cid, "--payment", "2.5", "-k", "alice")
-    sent = run(*arguments, "--json").json
-    job = run("job", "show", sent["id"], "--json").json
-    assert job["specification"]["payment"] == str(5 * AIOS // 2)
-    assert job["specification"]["inputs"] == [cid]
-    assert sent["id"] in run("job", "list").out
-
-
-def test_learning(run: Run, keys: Keys, node: Node, tmp_path: Path) -> None:
-    assert keys
-    (tmp_path / "base.bin").write_bytes(b"base")
-    file = tmp_path / "task.toml"
-    file.write_text(TASK.format(shard=format_cid(cid_of(b"shard"))))
-    sent = run("learn", "submit", str(file), "--key", "alice", "--json").json
-    assert node.backend.blobs[cid_of(b"base")] == b"base"
-    task = run("learn", "show", sent["id"], "--json").json["specification"]
-    assert (task["base"], task["budget"]) == (format_cid(cid_of(b"base")), str(21 * AIOS // 2))
-    assert (task["plan"]["learning_rate"], task["update_limit"]) == (10**8, 8 << 24)
-    id = bytes.fromhex(sent["id"])
-    assert node.backend.task_views[id].specification.model.kind is ModelKind.MLP  # type: ignore[index]
-    node.backend.settle_round(id, 0)  # type: ignore[arg-type]
-    node.backend.settle_round(id, 1)  # type: ignore[arg-type]
-    rounds = run("learn", "rounds", sent["id"], "--json").json
-    assert [each["round"] for each in rounds] == [0, 1]
-    assert "settled" in run("learn", "rounds", sent["id"], "--first", "1").out
-    assert sent["id"] in run("learn", "list").out
-    # It is finished already, so there is nothing to follow.
-    assert run("learn", "follow", sent["id"]).code == 0
-
-
-@pytest.mark.parametrize(
-    ("change", "code"),
-    [
-        (("rounds = 2", ""), "task_malformed"),
-        (("rounds = 2", "rounds = 0"), "task_malformed"),
-        (("rounds = 2", "rounds = 2\ncolour = 1"), "task_malformed"),
-        (("0.1", "nan"), "task_malformed"),
-        (("0.1", "true"), "task_malformed"),
-        (("10.5", "many"), "amount_malformed"),
-        (("mlp", "oracle"), "task_malformed"),
-        (("base.bin", "none.bin"), "task_file_unreadable"),
-        (("rounds = 2", "rounds = = 2"), "task_malformed"),
-    ],
-)
-def test_bad_task_files(
-    run: Run, keys: Keys, tmp_path: Path, change: tuple[str, str], code: str
-) -> None:
-    assert keys
-    (tmp_path / "base.bin").write_bytes(b"base")
-    file = tmp_path / "task.toml"
-    file.write_text(TASK.format(shard=format_cid(cid_of(b"shard"))).replace(*change))
-    ran = run("--json", "learn", "submit", str(file), "--key", "alice")
-    assert (ran.code, ran.json["error"]["code"]) == (1, code)
 
 
 def test_init_writes_a_folder_that_the_node_reads(run: Run, tmp_path: Path) -> None:

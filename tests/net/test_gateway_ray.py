@@ -135,7 +135,7 @@ def launch_worker(root: Path, address: str, number: int) -> "subprocess.Popen[by
         *("--address", address, "--token-file", root / "token"),
         *("--key", root / f"{name}.pem", "--data", root / f"{name}.npz"),
         *("--chain-id", CHAIN.hex(), "--node-ip", f"127.0.86.{number + 2}"),
-        *("--folder", root / name, "--log-file", root / f"{name}-ray.log"),
+        *("--folder", root / name, "--log-file", root / f"{name}-ray.log", "--no-register"),
     )
 
 
