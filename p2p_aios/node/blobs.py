@@ -13,6 +13,7 @@ from p2p_aios.node.chain import Chain
 from p2p_aios.storage.blobs import BlobStore
 from p2p_aios.types.request import (
     BLOB_BYTES_MAX,
+    CHUNK_BYTES_MAX,
     RESPONSE_BYTES_MAX,
     BlobChunk,
     GetBlob,
@@ -110,12 +111,12 @@ class Blobs:
             chunk = decode_response(answer)
             if isinstance(chunk, Refused):
                 raise Unavailable(chunk.code, chunk.message)
-            if not isinstance(chunk, BlobChunk) or chunk.offset != len(data):
-                raise self._blame(peer, "answer_malformed", "the answer is not the chunk asked for")
-            if chunk.size > most:
+            if isinstance(chunk, BlobChunk) and chunk.size > most:
                 raise Unavailable("blob_too_large", f"{chunk.size} bytes, {most} are wanted")
+            if not isinstance(chunk, BlobChunk) or not _is_next(chunk, len(data)):
+                raise self._blame(peer, "answer_malformed", "the answer is not the chunk asked for")
             data += chunk.data
-            if len(data) >= chunk.size or not chunk.data:
+            if len(data) == chunk.size:
                 break
         whole = bytes(data)
         if not await trio.to_thread.run_sync(matches, cid, whole):
@@ -138,3 +139,9 @@ class Blobs:
 
     def _needed_until(self) -> Height:
         return Height(self._chain.tip.height + self._chain.params.challenge_blocks)
+
+
+def _is_next(chunk: BlobChunk, offset: int) -> bool:
+    """Whether it is the whole chunk at `offset`: whoever gave less at a time could give for ever."""
+    expected = min(CHUNK_BYTES_MAX, chunk.size - offset)
+    return chunk.offset == offset and len(chunk.data) == expected
