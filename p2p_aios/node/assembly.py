@@ -9,6 +9,7 @@ from pathlib import Path
 from p2p_aios.consensus.records import JournalBirth
 from p2p_aios.crypto.keys import format_address
 from p2p_aios.errors import Unavailable
+from p2p_aios.ledger.queries import read_validator
 from p2p_aios.network.config import NetworkConfig
 from p2p_aios.network.identity import format_peer
 from p2p_aios.network.node import Network, open_network
@@ -140,3 +141,14 @@ def _log_identity(chain: Chain, network: Network, identity: Identity) -> None:
         format_address(identity.validator.address) if identity.validator else "none",
         chain.tip.height,
     )
+    if identity.validator is not None:
+        with chain.state() as state:
+            registered = read_validator(state, identity.validator.address)
+        if registered is None:
+            log.warning("the validator key is not registered: this node only follows")
+        elif registered.peer_id != network.peer:
+            log.error(
+                "this validator is registered under peer %s; with another peer key the committee"
+                " does not let it in",
+                format_peer(registered.peer_id),
+            )

@@ -142,6 +142,6 @@ class Blobs:
 
 
 def _is_next(chunk: BlobChunk, offset: int) -> bool:
-    """Whether it is the whole chunk at `offset`: whoever gave less at a time could give for ever."""
+    """Whether it is the whole chunk at `offset`: whoever gave less could do so for ever."""
     expected = min(CHUNK_BYTES_MAX, chunk.size - offset)
     return chunk.offset == offset and len(chunk.data) == expected

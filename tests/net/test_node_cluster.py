@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from p2p_aios.codec import schema
+from p2p_aios.node.identity import Identity
 from p2p_aios.types.block import Block
 from p2p_aios.types.transaction import Transfer
 from p2p_aios.units import Address, Amount, Millis
 from tests.net.node_cluster import QUICK, Member, open_cluster
-from tests.node.founders import ALICE, BOB, FUNDS
+from tests.node.founders import ALICE, BOB, FUNDS, key
 
 BRISK = replace(QUICK, block_interval_ms=Millis(50), delta_ms=Millis(1000), epoch_blocks=60)
 """Blocks as fast as the machine makes them; patience for one that has much else to do."""
@@ -98,6 +99,28 @@ async def test_a_lone_validator_restarts_in_the_middle_of_an_epoch(tmp_path: Pat
         validator = await cluster.start_validator(0)
         assert validator.height >= tip, "what was final stays"
         await cluster.until_height(validator.height + 2)
+
+
+async def test_a_beacon_chain_ends_and_the_next_one_takes_over(tmp_path: Path) -> None:
+    # A journal must be older than an epoch by two skews, and epochs last a fifth of a second here.
+    skew = Millis(25)
+    tiny = replace(BRISK, epoch_blocks=4, beacon_chain_length=40, clock_skew_ms=skew)
+    async with open_cluster(tmp_path, count=1, params=tiny) as cluster:
+        for height in (45, 90):
+            validator = await cluster.start_validator(0)
+            await cluster.until_height(height)
+            await cluster.stop(validator)
+
+
+async def test_a_validator_with_another_peer_key_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_cluster(tmp_path, params=BRISK) as cluster:
+        strange = Identity(key("another peer"), cluster.founders.validators[0])
+        await cluster.start("strange", strange)
+        assert "registered under peer" in caplog.text
+        await cluster.start("unknown", Identity(key("p"), key("no validator")))
+        assert "not registered" in caplog.text
 
 
 def proposers(member: Member, start: int) -> set[Address]:

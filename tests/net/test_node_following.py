@@ -57,8 +57,10 @@ async def open_scene(folder: Path) -> AsyncIterator[Scene]:
             async with open_network(config) as peer:
                 peer.requests.serve(Answering(chain, blobs).answer)
                 await cluster.until(
-                    lambda: observer.parts.network.peer
-                    in {p.to_bytes() for p in peer.gossip._pubsub.peers}
+                    lambda: (
+                        observer.parts.network.peer
+                        in {p.to_bytes() for p in peer.gossip._pubsub.peers}
+                    )
                 )
                 await trio.sleep(0.3)  # subscriptions are told after the streams stand
                 yield Scene(cluster, chain, observer, peer, Answering(chain, blobs).answer)
