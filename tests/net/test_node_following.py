@@ -114,11 +114,11 @@ async def test_a_certificate_that_cannot_be_checked_yet_moves_nothing(tmp_path: 
 
 async def test_it_catches_up_over_epochs_from_one_peer(tmp_path: Path) -> None:
     async with open_scene(tmp_path) as scene:
-        await scene.cluster.founders.history(scene.chain, 250)
-        await scene.cluster.until_height(250, within_s=60)
+        await scene.cluster.founders.history(scene.chain, 100)
+        await scene.cluster.until_height(100, within_s=60)
         assert scene.observer.parts.chain.tip == scene.chain.tip
         await scene.publish(await scene.cluster.founders.extend(scene.chain))
-        await scene.cluster.until_height(251, within_s=10)
+        await scene.cluster.until_height(101, within_s=10)
 
 
 @pytest.mark.parametrize("lie", ["certificate", "body"])

@@ -15,11 +15,10 @@ import pytest
 from p2p_aios.cli.main import CORRUPT, REFUSED, UNAVAILABLE
 from p2p_aios.codec import schema
 from p2p_aios.crypto.keystore import save_keystore
-from p2p_aios.errors import Corrupt, Invalid, InvariantBroken, Unavailable
-from p2p_aios.node.run import gravest
 from p2p_aios.units import Millis
 from tests.node.founders import PARAMS, Founders
 
+pytestmark = pytest.mark.slow
 START_S_MAX = 60
 
 
@@ -124,14 +123,3 @@ def test_a_damaged_disk_stops_it(node: NodeProcess) -> None:
     journal.write_bytes(damaged)
     code, line = node.run()
     assert (code, "[journal_damaged]" in line) == (CORRUPT, True)
-
-
-def test_of_several_faults_the_gravest_is_told() -> None:
-    faults = [Unavailable("u", "u"), Invalid("i", "i"), Corrupt("c", "c")]
-    broken = InvariantBroken("impossible")
-    group = BaseExceptionGroup("many", [*faults, BaseExceptionGroup("deep", [broken])])
-    assert gravest(group) is broken
-    assert gravest(BaseExceptionGroup("many", faults)) is faults[2]
-    assert gravest(BaseExceptionGroup("many", faults[:2])) is faults[1]
-    strange = BaseExceptionGroup("many", [KeyError("k")])
-    assert gravest(strange) is strange
