@@ -7,7 +7,7 @@ early: the chain may still come to where it counts. A node that lags sees early 
 from typing import Final
 
 from p2p_aios.errors import Invalid, Unavailable
-from p2p_aios.ledger.accounts import account_of, check_form
+from p2p_aios.ledger.accounts import account_of, check_form, check_funds
 from p2p_aios.ledger.attestation import check_attestation
 from p2p_aios.ledger.jobs import check_order, check_receipt
 from p2p_aios.ledger.records import JobStatus, RoundPhase
@@ -20,7 +20,7 @@ from p2p_aios.ledger.workers import check_offer
 from p2p_aios.params import Params
 from p2p_aios.types.compute import RegisterWorker, SubmitJob, SubmitReceipt
 from p2p_aios.types.learning import AttestRound, CommitUpdate, RevealUpdate, SubmitTask
-from p2p_aios.types.transaction import CheckedTransaction
+from p2p_aios.types.transaction import Action, CheckedTransaction, Transfer
 from p2p_aios.units import Height
 
 NONCES_AHEAD_MAX: Final = 64
@@ -47,6 +47,9 @@ def check_admission(
         )
     _check_action(state, params, transaction)
     require_payable(state, params, transaction, account)
+    # Money that is still on its way does not count: without this, whoever spends what they do not
+    # have would learn it from a receipt, after paying the fee.
+    check_funds(account, body.fee + _amount_spent(state, body.action))
 
 
 def _check_action(state: State, params: Params, transaction: CheckedTransaction) -> None:
@@ -71,6 +74,21 @@ def _check_action(state: State, params: Params, transaction: CheckedTransaction)
             check_offer(state, sender, action)
         case _:
             pass
+
+
+def _amount_spent(state: State, action: Action) -> int:
+    """What leaves the sender's account beside the fee."""
+    match action:
+        case Transfer(amount=amount):
+            return amount
+        case SubmitJob(payment=payment):
+            return payment
+        case SubmitTask(budget=budget):
+            return budget
+        case CommitUpdate(task=task):
+            return state.require(TASKS, task).spec.bond
+        case _:
+            return 0
 
 
 def _require_reached(

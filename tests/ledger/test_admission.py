@@ -14,6 +14,8 @@ from tests.ledger.test_jobs import ORDER, job_of, offer, receipt_for, submitted
 from tests.ledger.world import (
     ALICE,
     BOB,
+    FEE,
+    FUNDS,
     PARAMS,
     VALIDATORS,
     WORKERS,
@@ -79,6 +81,24 @@ def test_an_unfunded_sender_is_refused() -> None:
     world = World()
     poor = world.transaction(key("poor"), PAY)
     assert admit(world, poor) == (Invalid, "funds_insufficient")
+
+
+def test_nobody_promises_more_than_they_have() -> None:
+    world = World()
+    world.register_workers()
+    task = world.last_id(ALICE, make_task())
+    world.block()
+    commit = world.commit(task, 0, UPDATES[0])
+    world.do((WORKERS[0], Transfer(BOB.address, Amount(FUNDS - 4 * FEE))))
+    for sender, action in [
+        (ALICE, Transfer(BOB.address, Amount(FUNDS))),
+        (ALICE, replace(ORDER, payment=FUNDS)),
+        (ALICE, make_task(budget=FUNDS)),
+        (WORKERS[0], commit),
+    ]:
+        refused = admit(world, world.transaction(sender, action))
+        assert refused == (Invalid, "funds_insufficient"), action
+    assert admit(world, world.transaction(WORKERS[1], world.commit(task, 0, UPDATES[1]))) is None
 
 
 def test_malformed_submissions_are_refused_by_their_code() -> None:
