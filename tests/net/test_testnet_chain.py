@@ -4,7 +4,7 @@ One network for the whole file: starting four nodes takes seconds.
 """
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 import pytest
 import trio
@@ -20,20 +20,19 @@ from testnet.creation import Wish, create
 from testnet.inspection import audit_supply, compare_nodes, fetch_chain, wait_height
 from testnet.invariants import check_intervals, check_nothing_lost
 from testnet.layout import Layout, Plan, layout_at, read_plan
-from testnet.processes import find_processes
+from tests.net.standing_testnet import GAP_MS_MAX, longest_gap_ms, standing_testnet
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 FAULT_S_MAX = 40.0
 
 
-@pytest.fixture
-async def network(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Layout, Plan]]:
-    layout = layout_at(tmp_path_factory.mktemp("net") / "net")
-    plan = create(layout, Wish(nodes=4, workers=0, preset="fast", has_ray=False))
-    async with open_testnet(layout):
-        yield layout, plan
-    assert find_processes(plan.id) == ()
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Layout, Plan]]:
+    root = tmp_path_factory.mktemp("net") / "net"
+    wish = Wish(nodes=4, workers=0, preset="fast", has_ray=False)
+    with standing_testnet(root, wish) as standing:
+        yield standing.layout, standing.plan
 
 
 async def test_a_transfer_is_final_everywhere_and_every_unit_is_found(
@@ -74,6 +73,7 @@ async def test_a_killed_node_comes_back_and_nothing_is_lost(network: tuple[Layou
         await faults.wait_restarted(layout, victim.name, killed)
         await wait_height(client, height, limit_s=FAULT_S_MAX)
         assert check_nothing_lost(before, await fetch_chain(client)) == ()
+        assert await longest_gap_ms(other, max(before)) <= GAP_MS_MAX, "two time-outs at most"
     assert await compare_nodes(plan.nodes) == ()
 
 
