@@ -9,8 +9,8 @@ from p2p_aios.cli import joborder
 from p2p_aios.cli.arguments import IdArgument, checked, parse_id
 from p2p_aios.cli.blobfile import write_file
 from p2p_aios.cli.display import emit, emit_table
-from p2p_aios.cli.jobresult import fetch_output, tell_result, wait_for_receipt
-from p2p_aios.cli.session import ask
+from p2p_aios.cli.jobresult import fetch_output, tell_arguments, tell_result, wait_for_receipt
+from p2p_aios.cli.session import ask, current
 from p2p_aios.sdk.client import Client
 from p2p_aios.types.views import Jobs, JobView
 from p2p_aios.units import Hash
@@ -28,7 +28,10 @@ def show(id: IdArgument) -> None:
     \b
     aios job show 3f9c...
     """
-    emit(ask(lambda client: client.job(Hash(id))))
+    job = ask(lambda client: client.job(Hash(id)))
+    emit(job)
+    if not current().is_json:
+        tell_arguments(job)
 
 
 @app.command()

@@ -4,18 +4,28 @@ from typing import Any, Final
 
 import trio
 
-from p2p_aios.cli.display import emit_fields, emit_json, score_text
+from p2p_aios.cli.display import emit, emit_fields, emit_json, score_text
 from p2p_aios.cli.session import current
 from p2p_aios.codec import schema
 from p2p_aios.codec.cid import format_cid
 from p2p_aios.crypto.keys import format_address
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.sdk.client import Client
-from p2p_aios.types.compute import JobKind
+from p2p_aios.types.compute import (
+    AggregateArguments,
+    EvaluateArguments,
+    JobKind,
+    TrainArguments,
+)
 from p2p_aios.types.learning import Score
 from p2p_aios.types.views import JobState, JobView
 from p2p_aios.units import Hash
 
+ARGUMENTS: Final[dict[JobKind, type[Any]]] = {
+    JobKind.TRAIN: TrainArguments,
+    JobKind.EVALUATE: EvaluateArguments,
+    JobKind.AGGREGATE: AggregateArguments,
+}
 POLL_S: Final = 0.5
 """A block's time: no job changes faster."""
 
@@ -44,10 +54,22 @@ async def wait_for_receipt(client: Client, id: Hash, timeout_s: float) -> JobVie
 
 
 async def fetch_output(client: Client, job: JobView) -> bytes:
-    """The output's bytes; raises Invalid(`job_unsettled`)."""
+    """The output's bytes.
+
+    Raises Invalid(`job_unsettled`), Unavailable(`blob_unavailable`) with what else can be done.
+    """
     if job.receipt is None:
         raise Invalid("job_unsettled", f"no receipt yet: the job is {job.state.name.lower()}")
-    return await client.get_blob(job.receipt.output)
+    try:
+        return await client.get_blob(job.receipt.output)
+    except Unavailable as error:
+        if error.code != "blob_unavailable":
+            raise
+        raise Unavailable(
+            error.code,
+            f"job {job.id.hex()} is settled, but this node reaches no holder of its output; "
+            "ask the worker's home node by --rpc: `aios job output` fetches it",
+        ) from None
 
 
 def tell_result(job: JobView, output: bytes, file: str | None = None) -> None:
@@ -80,3 +102,13 @@ def read_score(job: JobView, output: bytes) -> Score | None:
         return schema.decode(Score, output)
     except Invalid as fault:
         raise Invalid("output_malformed", f"the worker's output is no score: {fault}") from None
+
+
+def tell_arguments(job: JobView) -> None:
+    """What a person reads instead of the encoded arguments; nothing where they are malformed."""
+    try:
+        arguments = schema.decode(ARGUMENTS[job.specification.kind], job.specification.arguments)
+    except Invalid:
+        return
+    print("\narguments")
+    emit(arguments)

@@ -1,8 +1,9 @@
 """`aios learn`: learning tasks and their rounds; `base` and `shard` come with `compute`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
+import trio
 import typer
 
 from p2p_aios.cli.arguments import (
@@ -34,7 +35,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-CLOSED = (Phase.SETTLED, Phase.VOIDED)
+LOOK_S: Final = 5.0
+"""Longest wait for an event before the task is looked at again."""
+CLOSED: Final = (Phase.SETTLED, Phase.VOIDED)
 
 
 @app.callback()
@@ -157,7 +160,8 @@ async def _follow(client: Client, id: Hash) -> None:
             if task.is_finished:
                 _tell_end(task, told)
                 return
-            await anext(events)
+            with trio.move_on_after(LOOK_S):
+                await anext(events)
 
 
 async def _tell_closed(client: Client, id: Hash, told: int) -> int:

@@ -1,12 +1,15 @@
 """`aios node`: run a node, and ask it how it is."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from p2p_aios.cli.display import emit, emit_fields, emit_table
-from p2p_aios.cli.session import ask
+from p2p_aios.cli.blobfile import write_file
+from p2p_aios.cli.display import emit, emit_fields, emit_json, emit_table
+from p2p_aios.cli.session import ask, current
+from p2p_aios.codec import schema
 from p2p_aios.types.views import Peers
 
 app = typer.Typer(
@@ -14,12 +17,11 @@ app = typer.Typer(
 )
 
 
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The node's TOML file.")]
+
+
 @app.command()
-def run(
-    config: Annotated[Path, typer.Option("--config", "-c", help="The node's TOML file.")] = Path(
-        "node.toml"
-    ),
-) -> None:
+def run(config: ConfigOption = Path("node.toml")) -> None:
     """Run a node in the foreground until SIGINT or SIGTERM.
 
     \b
@@ -56,6 +58,51 @@ def init(
 
     wanted = NodeFolder(folder, genesis, listen, rpc_listen, tuple(peers or ()), is_validator)
     emit_fields(write_node_folder(wanted))
+
+
+@app.command()
+def genesis(
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write; default: stdout.")
+    ] = None,
+) -> None:
+    """Fetch the chain's genesis from a node, for a node of one's own.
+
+    Compare the chain id with one from somebody you trust: it stands for the whole genesis.
+
+    \b
+    aios node genesis --rpc http://192.0.2.1:8645 --out genesis.json
+    """
+    chain_id, found = ask(lambda client: client.chain())
+    text = schema.to_json(found)
+    if out is None:
+        emit_json(text)
+        return
+    write_file(out, json.dumps(text, indent=1).encode() + b"\n")
+    emit_fields({"file": str(out), "network": found.network, "chain_id": chain_id.hex()})
+
+
+@app.command()
+def address(config: ConfigOption = Path("node.toml")) -> None:
+    """Print the multiaddress at which others reach a node; it need not run.
+
+    Where it listens on 0.0.0.0, write the machine's own address instead.
+
+    \b
+    aios node address --config mynode/node.toml
+    """
+    # Imported here: they bring libp2p along.
+    from p2p_aios.network.identity import address_of, peer_id_of
+    from p2p_aios.node.config import load_config
+    from p2p_aios.node.identity import load_identity
+
+    loaded = load_config(config)
+    peer = peer_id_of(load_identity(loaded).peer.secret)
+    reached = address_of(loaded.network.listen, peer)
+    if current().is_json:
+        emit_json({"address": reached})
+    else:
+        print(reached)
 
 
 @app.command()

@@ -148,7 +148,7 @@ def test_amount_must_be_one(run: Run, keys: object) -> None:
 def test_every_help_teaches_by_example(run: Run) -> None:
     for group, commands in {
         "key": ("new", "list", "show", "export-public"),
-        "node": ("run", "init", "status", "peers"),
+        "node": ("run", "init", "genesis", "address", "status", "peers"),
         "tx": ("send", "show", "wait"),
         "account": ("show", "supply"),
         "block": ("show", "follow"),

@@ -9,6 +9,7 @@ import pytest
 
 from p2p_aios.codec import schema
 from p2p_aios.crypto.keys import KeyPair, format_address
+from p2p_aios.network.identity import parse_address
 from p2p_aios.node.config import load_config
 from p2p_aios.types.genesis import chain_id
 from p2p_aios.units import AIOS
@@ -88,6 +89,21 @@ def test_blocks(run: Run) -> None:
     assert len(run("block", "follow", "-n", "2").out.splitlines()) == 2
 
 
+def test_genesis_and_address_for_a_node_of_ones_own(run: Run, node: Node, tmp_path: Path) -> None:
+    assert node
+    file = tmp_path / "genesis.json"
+    told = run("node", "genesis", "--out", str(file), "--json").json
+    assert told["chain_id"] == chain_id(GENESIS).hex()
+    assert run("node", "genesis").json == json.loads(file.read_text())
+    listen = ("--listen", "/ip4/127.0.0.1/tcp/9645")
+    made = run("node", "init", str(tmp_path / "n"), "--genesis", str(file), *listen, "--json").json
+    assert made["chain_id"] == told["chain_id"]
+    address = run("node", "address", "--config", made["config"]).out.strip()
+    assert address.startswith("/ip4/127.0.0.1/tcp/9645/p2p/16Uiu2")
+    assert parse_address(address).address == address
+    assert run("node", "address", "-c", made["config"], "--json").json == {"address": address}
+
+
 def test_init_writes_a_folder_that_the_node_reads(run: Run, tmp_path: Path) -> None:
     genesis = tmp_path / "chain.json"
     genesis.write_text(json.dumps(schema.to_json(GENESIS)))
@@ -135,6 +151,25 @@ def test_interrupt_ends_follow_quietly(home: Path, node: Node) -> None:
         child.send_signal(2)
         _, err = child.communicate(timeout=20)
         assert (child.returncode, err) == (130, b"")
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_reader_that_leaves_ends_a_stream_quietly(node: Node, home: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "block", "follow", "--json", "--rpc", node.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"AIOS_HOME": str(home), "PATH": ""},
+    )
+    try:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.readline()
+        child.stdout.close()
+        assert child.stderr.read() == b""
+        child.wait(20)
     finally:
         child.kill()
         child.wait()

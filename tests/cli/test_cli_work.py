@@ -167,6 +167,7 @@ def test_a_job_that_nobody_does(run: Run, node: Node) -> None:
         str(5 * AIOS // 2),
         7,
     )
+    assert "model.layers      4, 3, 2\n" in run("job", "show", sent["id"]).out
     assert sent["id"] in run("job", "list").out
     early = run("job", "output", sent["id"], "--json")
     assert (early.code, early.json["error"]["code"]) == (1, "job_unsettled")
