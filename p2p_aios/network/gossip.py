@@ -119,6 +119,11 @@ class Gossip:
             )
         await self._pubsub.publish(self._names[topic], data)
 
+    @property
+    def dropped(self) -> int:
+        """Messages of all topics that were lost because their consumer fell behind."""
+        return sum(messages.dropped for _, messages in self._joined.values())
+
     def neighbours(self, topic: Topic) -> frozenset[bytes]:
         """Peers to whom we send a topic's messages directly."""
         mesh = self._pubsub.router.mesh.get(self._names[topic], ())

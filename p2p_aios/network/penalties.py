@@ -35,6 +35,8 @@ class Penalties:
 
     def __init__(self) -> None:
         self._records: dict[bytes, _Record] = {}
+        self.bans = 0
+        """Bans since the start, pardoned and past ones included."""
 
     def penalize(self, peer: bytes, points: int, now_s: float) -> bool:
         """Add points; True if this brought a ban about."""
@@ -50,6 +52,7 @@ class Penalties:
         record.score = 0.0
         record.banned_until_s = now_s + min(BAN_S_MAX, BAN_S * 2 ** min(record.bans, 16))
         record.bans += 1
+        self.bans += 1
         return True
 
     def is_banned(self, peer: bytes, now_s: float) -> bool:

@@ -20,6 +20,13 @@ What is here may differ between nodes of one chain; what may not lives in genesi
     ray_token_file = "ray.token"
     node_ip = "127.0.0.2"
 
+    [store]
+    keep_blocks = 7200                  # blocks of state history; 0 keeps everything: an archive
+
+    [log]
+    level = "INFO"
+    format = "text"                     # or "json": one object a line
+
 Paths are relative to the file. Unknown keys are errors.
 """
 
@@ -34,6 +41,7 @@ from p2p_aios.errors import Invalid, Unavailable
 KEEP_BLOCKS_MIN: Final = 64
 """A block being executed may stand this far below the tip; its trie must still be there."""
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LOG_FORMATS: Final = ("text", "json")
 PORT_MAX: Final = 65_535
 
 S = TypeVar("S")
@@ -102,6 +110,8 @@ class StoreSection:
 class LogSection:
     level: str = "INFO"
     """One of LOG_LEVELS."""
+    format: str = "text"
+    """One of LOG_FORMATS; json writes one object a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +160,11 @@ def _check_values(config: NodeConfig) -> None:
         raise Invalid(
             "config_out_of_range",
             f"log.level is {config.log.level!r}; it must be one of {', '.join(LOG_LEVELS)}",
+        )
+    if config.log.format not in LOG_FORMATS:
+        raise Invalid(
+            "config_out_of_range",
+            f"log.format is {config.log.format!r}; it must be one of {', '.join(LOG_FORMATS)}",
         )
 
 

@@ -93,6 +93,10 @@ class GatewayStatus:
     in_flight: int
     last_exit: int | None
     """Exit code of the latest child that ended; -9 for SIGKILL."""
+    calls: int = 0
+    """Ended, well or not, since the start."""
+    call_s: float = 0.0
+    """Seconds in all of them together."""
 
 
 @asynccontextmanager
@@ -142,10 +146,17 @@ class Gateway:
         self._last_exit: int | None = None
         self._calls = 0
         self._in_flight = 0
+        self._call_s = 0.0
 
     def status(self) -> GatewayStatus:
         return GatewayStatus(
-            self._child is not None, self._restarts, self._pid, self._in_flight, self._last_exit
+            self._child is not None,
+            self._restarts,
+            self._pid,
+            self._in_flight,
+            self._last_exit,
+            self._calls - self._in_flight,
+            self._call_s,
         )
 
     async def wait_up(self) -> None:
@@ -290,6 +301,7 @@ class Gateway:
         call = Call(self._calls, max(1, math.ceil(timeout_s * 1000)), request)
         child.pending[call.id] = pending = _Pending()
         self._in_flight += 1
+        begun_s = trio.current_time()
         try:
             with trio.move_on_after(timeout_s + MARGIN_S):
                 await child.frames.send(await encode_call(call))
@@ -300,6 +312,7 @@ class Gateway:
             raise _down() from None
         finally:
             self._in_flight -= 1
+            self._call_s += trio.current_time() - begun_s
             child.pending.pop(call.id, None)
 
     def _require_child(self) -> _Child:

@@ -2,12 +2,12 @@
 
 import logging
 import signal
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import trio
+from starlette.routing import Route
 
 from p2p_aios.codec import schema
 from p2p_aios.errors import Corrupt, Invalid, InvariantBroken, Unavailable
@@ -18,6 +18,8 @@ from p2p_aios.node.candidate import Candidate
 from p2p_aios.node.config import NodeConfig, load_config
 from p2p_aios.node.dispatcher import Dispatcher
 from p2p_aios.node.identity import Identity, load_genesis, load_identity
+from p2p_aios.node.logs import configure_logging
+from p2p_aios.node.metrics import Metrics
 from p2p_aios.node.parts import Parts
 from p2p_aios.rpc.app import RpcConfig
 from p2p_aios.rpc.feed import Feed
@@ -31,7 +33,6 @@ COLLECT_BLOCKS: Final = 120
 """How often blobs past their challenge window are dropped."""
 SPREAD_MAX: Final = 32
 """Finalized blocks waiting to be gossiped; beyond it the oldest are left to catch-up."""
-QUIET_LOGGERS: Final = ("libp2p", "hypercorn", "httpx", "httpcore")
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def run_node(config_path: Path) -> None:
     at once, the gravest.
     """
     config = load_config(config_path)
-    _configure_logging(config.log.level)
+    configure_logging(config.log)
     genesis = load_genesis(config.node.genesis)
     identity = load_identity(config)
     try:
@@ -62,16 +63,6 @@ def gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
         if found is not None:
             return found
     return group
-
-
-def _configure_logging(level: str) -> None:
-    logging.basicConfig(
-        level=level,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname).1s %(name)s %(message)s",
-    )
-    for name in QUIET_LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 async def _run_until_signal(config: NodeConfig, genesis: Genesis, identity: Identity) -> None:
@@ -105,7 +96,8 @@ async def serve_node(
     async with open_parts(config, genesis, identity) as parts, trio.open_nursery() as nursery:
         feed = Feed()
         spreader = Spreader(parts)
-        _wire(parts, feed, spreader)
+        metrics = Metrics(parts, feed)
+        _wire(parts, feed, spreader, metrics)
         nursery.start_soon(parts.transactions.run)
         nursery.start_soon(parts.catchup.run)
         nursery.start_soon(spreader.run)
@@ -123,12 +115,14 @@ async def serve_node(
             nursery.start_soon(dispatcher.run)
         host, port = config.rpc.address
         rpc = RpcConfig(host=host, port=port, token=config.rpc.token)
-        url = await nursery.start(serve_rpc, NodeBackend(parts), feed, rpc)
+        backend = metrics.watch(NodeBackend(parts))
+        routes = (Route("/metrics", metrics.respond, methods=["GET"]),)
+        url = await nursery.start(serve_rpc, backend, feed, rpc, routes)
         log.info("rpc=%s", url)
         task_status.started(Serving(parts, url))
 
 
-def _wire(parts: Parts, feed: Feed, spreader: "Spreader") -> None:
+def _wire(parts: Parts, feed: Feed, spreader: "Spreader", metrics: Metrics) -> None:
     """Who is told of final blocks, in this order."""
     listen = parts.finality.listen
     listen(lambda final, _: parts.transactions.forget_finalized(final))
@@ -141,6 +135,7 @@ def _wire(parts: Parts, feed: Feed, spreader: "Spreader") -> None:
         listen(lambda _final, _certificate: beacon.moved())
     listen(lambda final, certificate: _publish(feed, final, certificate))
     listen(spreader.on_final)
+    listen(metrics.on_final)
 
 
 def _publish(feed: Feed, final: tuple[Candidate, ...], certificate: Certificate) -> None:

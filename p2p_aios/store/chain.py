@@ -7,6 +7,7 @@ nodes its predecessor's tries held and its own do not: once a block is `keep_blo
 its list is applied, which leaves exactly the nodes that the kept roots reach.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
@@ -14,7 +15,7 @@ from typing import Final, Self
 from p2p_aios.codec import schema
 from p2p_aios.errors import Corrupt, invariant
 from p2p_aios.store.lmdb import MAP_BYTES_FIRST, Environment, Writer, open_environment
-from p2p_aios.store.records import BlockRecord, FinalizedBatch, Place, Roots, Tip
+from p2p_aios.store.records import BlockRecord, FinalizedBatch, Place, Roots, StoreFigures, Tip
 from p2p_aios.store.snapshot import (
     BLOCKS,
     CERTIFICATES,
@@ -54,6 +55,8 @@ class ChainStore:
         """For `ChainStore.open` only."""
         self._environment = environment
         self._keep_blocks = keep_blocks
+        self._commits = 0
+        self._commit_s = 0.0
 
     @staticmethod
     def open(
@@ -95,7 +98,10 @@ class ChainStore:
         The first may have any height on an empty store (genesis, or a snapshot's block); all
         others follow the tip. Raises as `Environment.write`.
         """
+        begun_s = time.perf_counter()
         self._environment.write(lambda writer: _commit(writer, batch, self._keep_blocks))
+        self._commits += 1
+        self._commit_s += time.perf_counter() - begun_s
 
     def snapshot(self) -> Snapshot:
         """A consistent view as of now."""
@@ -155,6 +161,17 @@ class ChainStore:
                     break
                 found.append((height, block, certificate))
         return found
+
+    def figures(self) -> StoreFigures:
+        """Sizes as of now; no table is walked for them."""
+        with self._environment.read() as reader:
+            return StoreFigures(
+                state_entries=reader.count(STATE),
+                trie_nodes=reader.count(NODES),
+                file_bytes=self._environment.file_bytes(),
+                commits=self._commits,
+                commit_s=self._commit_s,
+            )
 
     def sync(self) -> None:
         """Flush, where the store was opened with sync=False."""

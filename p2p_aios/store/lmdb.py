@@ -101,6 +101,10 @@ class Environment:
         """Flush to disk; needed only where the environment was opened with sync=False."""
         self._env.sync(True)
 
+    def file_bytes(self) -> int:
+        """Bytes of the file that are in use or were: it does not shrink (see `compact`)."""
+        return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
+
     def map_bytes(self) -> int:
         return int(self._env.info()["map_size"])
 

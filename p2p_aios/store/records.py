@@ -65,6 +65,21 @@ class FinalizedBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreFigures:
+    """How large the store is, and what writing to it cost since it was opened."""
+
+    state_entries: int
+    """Keys of the latest state."""
+    trie_nodes: int
+    """Of all kept tries together."""
+    file_bytes: int
+    """Of the chain's database file."""
+    commits: int
+    commit_s: float
+    """Seconds in all of them together."""
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a transaction is."""
 

@@ -47,6 +47,7 @@ def test_a_banned_peer_is_not_banned_again_for_the_same_time():
     penalties = Penalties()
     assert penalties.penalize(PEER, GARBAGE, 0.0)
     assert not penalties.penalize(PEER, GARBAGE, 1.0)
+    assert penalties.bans == 1
 
 
 def test_memory_is_bounded_and_a_pardon_is_complete():

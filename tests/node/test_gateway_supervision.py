@@ -56,6 +56,8 @@ async def test_calls_are_answered_and_the_child_ends_with_the_block(tmp_path: Pa
         assert status.is_up
         assert status.restarts == 0
         assert status.pid is not None
+        assert status.calls == 1
+        assert 0 < status.call_s < 5
     assert not Path(f"/proc/{status.pid}").exists()
     assert await code_of_ping(gateway) == "gateway_down"
 

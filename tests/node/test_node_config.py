@@ -49,6 +49,7 @@ def test_the_least_configuration_has_the_defaults(tmp_path: Path) -> None:
     assert config.network.peers == ()
     assert config.rpc.address == ("127.0.0.1", 8645)
     assert config.compute is None
+    assert config.log.format == "text"
 
 
 def test_every_section_is_read(tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_every_section_is_read(tmp_path: Path) -> None:
             + '[rpc]\nlisten = "[::1]:0"\ntoken = "secret"\n'
             + '[compute]\nray_address = "127.0.0.2:1"\nray_token_file = "/token"\nnode_ip = "::1"\n'
             + "[store]\nkeep_blocks = 0\nblob_quota_bytes = 1\n"
-            + '[log]\nlevel = "DEBUG"\n',
+            + '[log]\nlevel = "DEBUG"\nformat = "json"\n',
         )
     )
     assert config.network == NetworkSection(
@@ -69,6 +70,7 @@ def test_every_section_is_read(tmp_path: Path) -> None:
     assert config.rpc.address == ("::1", 0)
     assert config.compute == ComputeSection("127.0.0.2:1", Path("/token"), "::1")
     assert (config.store.keep_blocks, config.log.level) == (0, "DEBUG")
+    assert config.log.format == "json"
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,7 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         ("[store]\nkeep_blocks = -1", "invalid config_out_of_range: store.keep_blocks"),
         ("[store]\nblob_quota_bytes = 0", "invalid config_out_of_range: store.blob_quota_bytes"),
         ("[log]\nlevel = 'loud'", "invalid config_out_of_range: log.level"),
+        ("[log]\nformat = 'xml'", "invalid config_out_of_range: log.format"),
         ("[log]\nlevel", "invalid config_malformed: "),
     ],
 )
