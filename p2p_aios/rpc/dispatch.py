@@ -12,7 +12,6 @@ from typing import Any, Final, NoReturn
 
 import trio
 
-from p2p_aios.codec import schema
 from p2p_aios.errors import AiosError, Corrupt, Invalid, Unavailable
 from p2p_aios.rpc.faults import error_response
 from p2p_aios.rpc.registry import Method, Service, read_parameters
@@ -91,7 +90,7 @@ class Dispatcher:
             raise Invalid("unauthorized", f"{name} needs the node's bearer token")
         parameters: Any = read_parameters(method.parameters, params)
         with trio.move_on_at(deadline):
-            return schema.to_json(await self._guarded(method, parameters), method.result)
+            return method.write(await self._guarded(method, parameters))
         raise Unavailable("deadline_exceeded", f"no answer within {MESSAGE_S_MAX} s; ask again")
 
     async def _guarded(self, method: Method, parameters: Any) -> Any:

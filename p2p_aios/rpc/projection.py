@@ -5,16 +5,35 @@ from typing import Annotated, Any, Final, get_args
 
 from p2p_aios.codec import schema
 from p2p_aios.codec.limits import Size
-from p2p_aios.crypto.keys import parse_address
+from p2p_aios.crypto.keys import address_of, parse_address
 from p2p_aios.errors import Invalid
 from p2p_aios.types.block import Block, FinalizedBlock, block_hash
-from p2p_aios.types.event import Event
+from p2p_aios.types.event import (
+    AttestationRefused,
+    AttestOpened,
+    Event,
+    RevealOpened,
+    RoundOpened,
+    RoundSettled,
+    RoundVoided,
+    UpdateRefused,
+)
+from p2p_aios.types.learning import Round, TaskId
 from p2p_aios.types.receipt import BlockOutcome
 from p2p_aios.types.transaction import TRANSACTION_BYTES_MAX, Transaction, transaction_id
-from p2p_aios.types.views import BlockSummary, BlockView, EventNotice
+from p2p_aios.types.views import BlockSummary, BlockView, EventNotice, ReceiptNotice
 
 EVENT_KINDS: Final = tuple(kind.__name__ for kind in get_args(get_args(Event)[0]))
 """Names of the event types."""
+ROUND_EVENTS: Final = (
+    RoundOpened,
+    RevealOpened,
+    AttestOpened,
+    UpdateRefused,
+    AttestationRefused,
+    RoundSettled,
+    RoundVoided,
+)
 
 KindNames = Annotated[tuple[Annotated[str, Size(1, 64)], ...], Size(0, 64)]
 SubjectText = Annotated[str, Size(1, 128)]
@@ -41,7 +60,7 @@ def make_filter(kinds: tuple[str, ...], subject: str | None) -> EventFilter:
             raise Invalid(
                 "unknown_event_kind", f"no event is called {kind}; there are {list(EVENT_KINDS)}"
             )
-    return EventFilter(frozenset(kinds), None if subject is None else _parse_subject(subject))
+    return EventFilter(frozenset(kinds), None if subject is None else parse_subject(subject))
 
 
 def summarize(block: Block) -> BlockSummary:
@@ -85,7 +104,44 @@ def list_events(block: Block, outcome: BlockOutcome) -> tuple[EventNotice, ...]:
     return tuple(notices)
 
 
-def _parse_subject(text: str) -> bytes:
+def list_receipts(block: Block, outcome: BlockOutcome) -> tuple[ReceiptNotice, ...]:
+    """Receipts of the block's transactions, in order."""
+    header, of_block = block.header, block_hash(block.header)
+    return tuple(
+        ReceiptNotice(
+            header.height,
+            of_block,
+            header.timestamp_ms,
+            index,
+            address_of(decode_transaction(raw).body.sender),
+            receipt,
+        )
+        for index, (raw, receipt) in enumerate(
+            zip(block.transactions, outcome.receipts, strict=True)
+        )
+    )
+
+
+def list_rounds(outcome: BlockOutcome) -> tuple[tuple[TaskId, Round], ...]:
+    """Learning rounds that the block moved, each once, in order."""
+    events = [event for receipt in outcome.receipts for event in receipt.events]
+    moved = [
+        (event.task, event.round)
+        for event in (*events, *outcome.events)
+        if isinstance(event, ROUND_EVENTS)
+    ]
+    return tuple(dict.fromkeys(moved))
+
+
+def is_about(notice: ReceiptNotice, subject: bytes) -> bool:
+    """Whether `subject` is its transaction or sender, or is named by one of its events."""
+    if subject in (notice.receipt.transaction, notice.sender):
+        return True
+    return any(_names(event, subject) for event in notice.receipt.events)
+
+
+def parse_subject(text: str) -> bytes:
+    """Raises Invalid: `subject_malformed`, `address_malformed`."""
     if text.startswith("aios1"):
         return parse_address(text)
     try:

@@ -11,7 +11,7 @@ out. So a description of the whole interface can be derived from the registry al
 
 from collections.abc import Awaitable, Callable
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from p2p_aios.codec import schema
 from p2p_aios.errors import Invalid
@@ -31,6 +31,8 @@ class Service:
 
 
 Handler = Callable[[Service, Any], Awaitable[Any]]
+JSON: Final = object()
+"""As a method's result: JSON already, of a shape that no annotation describes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,17 @@ class Method:
     name: str
     parameters: type
     result: Any
-    """Annotation that `schema.converter` takes."""
+    """Annotation that `schema.converter` takes, or JSON."""
     handle: Handler
     changes_state: bool
     """Whether a bearer token, where the node has one, is required."""
     summary: str
+    is_on_socket: bool = False
+    """Whether it needs a WebSocket."""
+
+    def write(self, result: Any) -> Any:
+        """What a handler returned, as JSON."""
+        return result if self.result is JSON else schema.to_json(result, self.result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +59,18 @@ class NoParameters:
 
 
 def method(
-    name: str, parameters: type[P], result: Any, *, changes_state: bool = False
+    name: str,
+    parameters: type[P],
+    result: Any,
+    *,
+    changes_state: bool = False,
+    is_on_socket: bool = False,
 ) -> Callable[[Callable[[Service, P], Awaitable[Any]]], Method]:
     """Make a handler a method; its docstring's first line is the summary."""
 
     def build(handle: Callable[[Service, P], Awaitable[Any]]) -> Method:
         summary = (handle.__doc__ or "").partition("\n")[0]
-        return Method(name, parameters, result, handle, changes_state, summary)
+        return Method(name, parameters, result, handle, changes_state, summary, is_on_socket)
 
     return build
 

@@ -4,26 +4,29 @@
     <- {"jsonrpc": "2.0", "id": 1, "result": 1}
     <- {"jsonrpc": "2.0", "method": "notify", "params": {"subscription": 1, "result": {...}}}
 
-Topics: `blocks` (a BlockSummary each) and `events` (an EventNotice each; `kinds` and `subject`
-narrow them). All other methods work here too. A client that reads too slowly is closed with 4008.
+`rpc.topics` says what can be followed. All other methods work here too. A client that reads too
+slowly is closed with 4008.
 """
 
-import json
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Final
+from typing import Final
 
 import trio
 from starlette.websockets import WebSocket
 
-from p2p_aios.codec import schema
-from p2p_aios.codec.limits import Size
 from p2p_aios.errors import Invalid
 from p2p_aios.rpc.dispatch import Dispatcher
-from p2p_aios.rpc.feed import Finalized, Follower
-from p2p_aios.rpc.projection import EventFilter, KindNames, SubjectText, make_filter
-from p2p_aios.rpc.registry import Method, Service, method
+from p2p_aios.rpc.feed import Follower
+from p2p_aios.rpc.registry import Method, Service
+from p2p_aios.rpc.topics import (
+    Subscribe,
+    Unsubscribe,
+    Wanted,
+    read_topic,
+    subscribe,
+    unsubscribe,
+)
 
 SUBSCRIPTIONS_MAX: Final = 16
 """Per connection."""
@@ -36,23 +39,9 @@ _CLOSE_S_MAX: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Subscribe:
-    topic: Annotated[str, Size(1, 32)]
-    kinds: KindNames = ()
-    """Event type names; none: all."""
-    subject: SubjectText | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
-    subscription: int
-
-
-@dataclass(frozen=True, slots=True)
 class Subscription:
     id: int
-    wanted: EventFilter | None
-    """None: blocks."""
+    wanted: Wanted
     follower: Follower
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     """Ends its pump."""
@@ -108,16 +97,12 @@ class Session:
             nursery.start_soon(self._forward, subscription)
 
     def _session_methods(self, opened: list[Subscription]) -> dict[str, Method]:
-        @method("subscribe", Subscribe, int)
-        async def subscribe(_: Service, asked: Subscribe) -> int:
-            """Follow finalized blocks or their events."""
-            subscription = self._subscribe(_read_topic(asked))
+        async def begin(_: Service, asked: Subscribe) -> int:
+            subscription = self._subscribe(read_topic(asked))
             opened.append(subscription)
             return subscription.id
 
-        @method("unsubscribe", Unsubscribe, bool)
-        async def unsubscribe(_: Service, asked: Unsubscribe) -> bool:
-            """End a subscription; false where there is none of that number."""
+        async def end(_: Service, asked: Unsubscribe) -> bool:
             subscription = self._subscriptions.pop(asked.subscription, None)
             if subscription is None:
                 return False
@@ -125,9 +110,10 @@ class Session:
             subscription.scope.cancel()
             return True
 
-        return {each.name: each for each in (subscribe, unsubscribe)}
+        bound = (replace(subscribe, handle=begin), replace(unsubscribe, handle=end))
+        return {each.name: each for each in bound}
 
-    def _subscribe(self, wanted: EventFilter | None) -> Subscription:
+    def _subscribe(self, wanted: Wanted) -> Subscription:
         if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
             raise Invalid("too_many_subscriptions", f"at most {SUBSCRIPTIONS_MAX} per connection")
         self._last_id += 1
@@ -136,12 +122,13 @@ class Session:
         return subscription
 
     async def _forward(self, subscription: Subscription) -> None:
+        service = self._dispatcher.service
+        head = '{"jsonrpc":"2.0","method":"notify","params":{"subscription":%d,"result":'
+        head %= subscription.id
         with subscription.scope:
             async for finalized in subscription.follower:
-                for result in _select(finalized, subscription.wanted):
-                    note = {"subscription": subscription.id, "result": result}
-                    message = {"jsonrpc": "2.0", "method": "notify", "params": note}
-                    await self._send(json.dumps(message, separators=(",", ":")))
+                for text in await subscription.wanted.select(finalized, service):
+                    await self._send(f"{head}{text}}}}}")
 
     def _drop(self) -> None:
         self._is_slow = True
@@ -155,22 +142,3 @@ class Session:
     async def _send(self, text: str) -> None:
         async with self._writing:
             await self._socket.send_text(text)
-
-
-def _read_topic(asked: Subscribe) -> EventFilter | None:
-    """The event filter; None for blocks."""
-    match asked.topic:
-        case "blocks":
-            return None
-        case "events":
-            return make_filter(asked.kinds, asked.subject)
-    raise Invalid("unknown_topic", f"no topic {asked.topic!r}; there are blocks and events")
-
-
-def _select(finalized: Finalized, wanted: EventFilter | None) -> Iterator[object]:
-    if wanted is None:
-        yield schema.to_json(finalized.summary)
-        return
-    for notice in finalized.events:
-        if wanted.passes(notice.event):
-            yield schema.to_json(notice)

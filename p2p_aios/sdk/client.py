@@ -40,6 +40,7 @@ from p2p_aios.types.views import (
     NodeStatus,
     Peers,
     PeerView,
+    ReceiptNotice,
     Rounds,
     RoundView,
     SupplyView,
@@ -86,6 +87,13 @@ class Client:
     async def request(self, method: str, result: Any, **params: Any) -> Any:
         """Call any method; `params` are JSON values, `result` is the annotation of the answer."""
         return _read(result, await self._transport.call(method, params))
+
+    async def discover(self) -> dict[str, Any]:
+        """The node's interface as an OpenRPC document."""
+        document = await self._transport.call("rpc.discover", {})
+        if not isinstance(document, dict):
+            raise Unavailable("answer_malformed", "an OpenRPC document is an object")
+        return document
 
     async def status(self) -> NodeStatus:
         """Chain, height, consensus position, peers and compute gateway."""
@@ -246,6 +254,20 @@ class Client:
         """Events of finalized blocks: of these kinds, naming this address or hex id, or all."""
         params = {"topic": "events", "kinds": list(kinds), "subject": subject}
         return open_subscription(self._url, self._token, EventNotice, params)
+
+    def subscribe_receipts(
+        self, subject: str | None = None
+    ) -> AbstractAsyncContextManager[Notifications[ReceiptNotice]]:
+        """Receipts of the transaction with this hex id, of this address, or all."""
+        params = {"topic": "receipts", "subject": subject}
+        return open_subscription(self._url, self._token, ReceiptNotice, params)
+
+    def subscribe_rounds(
+        self, task: Hash | None = None
+    ) -> AbstractAsyncContextManager[Notifications[RoundView]]:
+        """A learning round whenever it moved: of this task, or of all."""
+        params = {"topic": "rounds", "subject": _hex(task)}
+        return open_subscription(self._url, self._token, RoundView, params)
 
     async def _ask(self, kind: type[T], method: str, **params: Any) -> T:
         answer: T = await self.request(method, kind, **params)

@@ -310,6 +310,19 @@ class EventNotice:
 
 
 @dataclass(frozen=True, slots=True)
+class ReceiptNotice:
+    """What became of a transaction of a finalized block."""
+
+    height: Height
+    block: Hash
+    timestamp_ms: Millis
+    index: Count
+    """Of the transaction in the block."""
+    sender: Address
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
 class BlobView:
     cid: Cid
     bytes: Count

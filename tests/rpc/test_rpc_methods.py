@@ -10,6 +10,7 @@ from p2p_aios.codec.cid import cid_of, format_cid
 from p2p_aios.crypto.keys import format_address
 from p2p_aios.rpc.methods import METHODS
 from p2p_aios.rpc.methods.blob import SMALL_BLOB_BYTES_MAX
+from p2p_aios.rpc.registry import JSON
 from p2p_aios.sdk import sign_action
 from p2p_aios.types.compute import JobKind, SubmitJob
 from p2p_aios.types.transaction import CheckedTransaction, Transfer
@@ -33,7 +34,7 @@ def test_every_method_has_a_summary_and_expressible_types() -> None:
     for method in METHODS.values():
         assert method.summary.endswith("."), method.name
         schema.converter(method.parameters)
-        schema.converter(method.result)
+        assert method.result is JSON or schema.converter(method.result)
     changing = {name for name, method in METHODS.items() if method.changes_state}
     assert changing == {"tx.submit", "job.submit", "learn.submit", "blob.put"}
 

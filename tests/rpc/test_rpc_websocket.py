@@ -8,12 +8,18 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, open_websocket_url
 
+from p2p_aios.codec import schema
+from p2p_aios.codec.cid import cid_of
 from p2p_aios.crypto.keys import format_address
 from p2p_aios.rpc import connection
 from p2p_aios.rpc.app import RpcConfig
 from p2p_aios.rpc.feed import Feed
 from p2p_aios.rpc.websocket import SUBSCRIPTIONS_MAX
-from tests.rpc.memory_backend import ALICE, BOB, MemoryBackend
+from p2p_aios.types.event import RoundVoided, UpdateRefused
+from p2p_aios.types.receipt import BlockOutcome
+from p2p_aios.types.views import Phase, ReceiptNotice, RoundView
+from p2p_aios.units import Amount, Hash, Height
+from tests.rpc.memory_backend import ALICE, BOB, VALIDATOR, MemoryBackend
 from tests.rpc.serving import Served, forever, serving
 from tests.rpc.test_rpc_methods import transfer
 
@@ -73,6 +79,66 @@ async def test_events_are_narrowed(narrowed: dict[str, Any], arrives: bool) -> N
             assert note["event"]["sender"] == format_address(ALICE.address)
 
 
+@pytest.mark.parametrize(
+    ("subject", "arrives"),
+    [
+        (None, True),
+        ("transaction", True),
+        (format_address(ALICE.address), True),
+        (format_address(BOB.address), True),
+        (format_address(VALIDATOR.address), False),
+        ("00" * 32, False),
+    ],
+)
+async def test_receipts_are_of_a_transaction_or_an_account(
+    subject: str | None, arrives: bool
+) -> None:
+    async with serving() as served, ws(served) as socket:
+        transaction = transfer(served.backend)
+        wanted = transaction.id.hex() if subject == "transaction" else subject
+        await ask(socket, "subscribe", {"topic": "receipts", "subject": wanted})
+        await served.backend.submit(transaction.raw)
+        served.backend.finalize()
+        with trio.move_on_after(5 if arrives else 0.2) as waiting:
+            note = json.loads(await socket.get_message())["params"]["result"]
+        assert waiting.cancelled_caught is not arrives
+        if arrives:
+            found = schema.from_json(ReceiptNotice, note)
+            assert (found.sender, found.index, found.height) == (ALICE.address, 0, 1)
+            assert found.receipt == served.backend.outcomes[0].receipts[0]
+
+
+async def test_rounds_arrive_as_they_stand_once_a_block() -> None:
+    backend = MemoryBackend()
+    task, other = Hash(b"\x07" * 32), Hash(b"\x08" * 32)
+    for id in (task, other):
+        backend.round_views[id, 2] = RoundView(
+            id, 2, Phase.OPEN, cid_of(b"base"), (), None, (), None, None,
+            *(Amount(0), None, Height(1), None),
+        )  # fmt: skip
+    async with serving(backend=backend) as served, ws(served) as all, ws(served) as one:
+        await ask(all, "subscribe", {"topic": "rounds"})
+        await ask(one, "subscribe", {"topic": "rounds", "subject": task.hex()})
+        moved = (
+            RoundVoided(other, 2, "no_quorum"),
+            UpdateRefused(task, 2, BOB.address, "update_malformed"),
+            RoundVoided(task, 2, "too_few_updates"),
+            RoundVoided(task, 9, "too_few_updates"),  # which the node does not know
+        )
+        backend.feed.publish(backend.finalize(), BlockOutcome((), moved))
+        with trio.fail_after(5):
+            seen = [json.loads(await all.get_message())["params"]["result"] for _ in range(2)]
+            mine = json.loads(await one.get_message())["params"]["result"]
+        assert [each["task"] for each in seen] == [other.hex(), task.hex()]
+        assert schema.from_json(RoundView, mine) == backend.round_views[task, 2]
+
+
+async def test_over_http_a_subscription_says_where_it_belongs() -> None:
+    async with serving() as served:
+        for method, params in [("subscribe", ["blocks"]), ("unsubscribe", [1])]:
+            assert (await served.refusal(method, params))[1] == "socket_required"
+
+
 async def test_unsubscribe_ends_it() -> None:
     async with serving() as served, ws(served) as socket:
         id = (await ask(socket, "subscribe", ["blocks"]))["result"]
@@ -89,6 +155,8 @@ async def test_refused_subscriptions() -> None:
             ({"topic": "events", "kinds": ["Nope"]}, "unknown_event_kind"),
             ({"topic": "events", "subject": "xyz"}, "subject_malformed"),
             ({"topic": "events", "subject": "aios1xyz"}, "address_malformed"),
+            ({"topic": "receipts", "kinds": ["Transferred"]}, "params_invalid"),
+            ({"topic": "blocks", "subject": "00" * 32}, "params_invalid"),
             ({}, "params_invalid"),
         ]:
             answer = await ask(socket, "subscribe", params)

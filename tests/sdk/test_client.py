@@ -93,8 +93,9 @@ async def test_every_rpc_method_is_used_by_the_client(monkeypatch: pytest.Monkey
         assert (await client.round(task_id, 0)).phase is Phase.SETTLED
         assert len(await client.rounds(task_id)) == 1
         assert not await client.has_blob(cid_of(b"none"))
-    # Blobs go as plain HTTP bodies instead.
-    assert set(METHODS) - asked == {"blob.put", "blob.get"}
+        assert (await client.discover())["openrpc"].startswith("1.3")
+    # Blobs go as plain HTTP bodies instead, subscriptions over WebSocket.
+    assert set(METHODS) - asked == {"blob.put", "blob.get", "subscribe", "unsubscribe"}
     assert batch is Transport.batch
 
 
