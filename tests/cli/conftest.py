@@ -64,16 +64,12 @@ def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This checkout's commands, whenever it was installed: an installation keeps those of its day.
-
-    `learn` has come since.
-    """
+    """This checkout's commands, whenever it was installed: an installation keeps those of its day."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
-    named = {"learn": "compute.learning_commands:app"} | declared["aios.commands"]
     info = tmp_path / "checkout" / "checkout-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: checkout\nVersion: 1.0\n")
-    lines = [f"{name} = {place}" for name, place in named.items()]
+    lines = [f"{name} = {place}" for name, place in declared["aios.commands"].items()]
     (info / "entry_points.txt").write_text("[aios.commands]\n" + "\n".join(lines) + "\n")
     monkeypatch.syspath_prepend(str(info.parent))
 
