@@ -64,7 +64,7 @@ def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This checkout's commands, whenever it was installed: an installation keeps those of its day."""
+    """This checkout's commands; an installation keeps those of the day it was made."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     info = tmp_path / "checkout" / "checkout-1.0.dist-info"
     info.mkdir(parents=True)
