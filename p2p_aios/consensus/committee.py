@@ -1,11 +1,10 @@
-"""Committee arithmetic: quorums, the order of leaders, certificates, seat caps.
+"""Committee arithmetic: quorums, the order of leaders, certificates.
 
 Pure functions of a `Committee`; sync and light clients use `verify_certificate` too.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final
 
 from p2p_aios.crypto.hashing import sha256
 from p2p_aios.crypto.keys import is_signed
@@ -20,9 +19,6 @@ from p2p_aios.types.vote import (
     is_well_formed,
 )
 from p2p_aios.units import Address, Epoch, Hash, Height, View
-
-CAPPED_SEATS_MIN: Final = 4
-"""From this many seats up no seat's weight exceeds 30 %."""
 
 
 def is_quorum(signed: int, total: int) -> bool:
@@ -141,20 +137,3 @@ def _require_ballot(committee: Committee, ballot: Ballot, epoch_code: str) -> No
         raise Invalid("ballot_malformed", "a ballot names a block unless it nullifies")
     if ballot.epoch != committee.epoch:
         raise Invalid(epoch_code, f"epoch {ballot.epoch} is not this committee's")
-
-
-def cap_weights(influences: Sequence[int]) -> tuple[int, ...]:
-    """Voting weights from influences, in the same order (DESIGN §6, "Committee").
-
-    From four seats up no seat counts for more than 30 %: with the smallest k <= 3 that fits, the k
-    largest get floor(3 * rest / (10 - 3k)), rest being what the others hold together.
-    """
-    if len(influences) < CAPPED_SEATS_MIN:
-        return tuple(influences)
-    ordered = sorted(influences, reverse=True)
-    for capped in range(CAPPED_SEATS_MIN):
-        cap = 3 * sum(ordered[capped:]) // (10 - 3 * capped)
-        if ordered[capped] <= cap:
-            break
-    # With three capped the cap is thrice the rest, so the loop always breaks.
-    return tuple(min(influence, cap) for influence in influences)

@@ -1,9 +1,11 @@
 """Committees by epoch (DESIGN §6): members of e + 2 are fixed at the end of e, the seed after.
 
-Membership is fixed for now: every registered validator, with equal weight.
+Membership is fixed for now: every registered validator, with equal influence.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from p2p_aios.ledger.environment import Environment
 from p2p_aios.ledger.records import Validator
@@ -13,14 +15,37 @@ from p2p_aios.params import Params
 from p2p_aios.types.committee import Committee, Member
 from p2p_aios.units import ZERO_HASH, Epoch
 
-WEIGHT = 1
-"""Of every seat, until influence weighs them."""
+INFLUENCE: Final = 1
+"""Of every validator, until contributions are scored."""
+CAPPED_SEATS_MIN: Final = 4
+"""From this many seats up no seat's weight exceeds 30 %."""
 
 
 def members_of(validators: tuple[Validator, ...]) -> tuple[Member, ...]:
     """Seats ascending by address."""
     ordered = sorted(validators, key=lambda validator: validator.address)
-    return tuple(Member(v.address, v.public_key, v.peer_id, WEIGHT) for v in ordered)
+    weights = cap_weights([INFLUENCE] * len(ordered))
+    return tuple(
+        Member(v.address, v.public_key, v.peer_id, weight)
+        for v, weight in zip(ordered, weights, strict=True)
+    )
+
+
+def cap_weights(influences: Sequence[int]) -> tuple[int, ...]:
+    """Voting weights from influences, in the same order (DESIGN §6, "Committee").
+
+    From four seats up no seat counts for more than 30 %: with the smallest k <= 3 that fits, the k
+    largest get floor(3 * rest / (10 - 3k)), rest being what the others hold together.
+    """
+    if len(influences) < CAPPED_SEATS_MIN:
+        return tuple(influences)
+    ordered = sorted(influences, reverse=True)
+    for capped in range(CAPPED_SEATS_MIN):
+        cap = 3 * sum(ordered[capped:]) // (10 - 3 * capped)
+        if ordered[capped] <= cap:
+            break
+    # With three capped the cap is thrice the rest, so the loop always breaks.
+    return tuple(min(influence, cap) for influence in influences)
 
 
 def registered_validators(state: State) -> tuple[Validator, ...]:

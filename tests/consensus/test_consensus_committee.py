@@ -1,4 +1,4 @@
-"""Quorums, leaders' turns, certificates and seat caps."""
+"""Quorums, leaders' turns and certificates."""
 
 from collections import Counter
 from dataclasses import replace
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from p2p_aios.consensus.committee import (
     Roster,
     assemble_certificate,
-    cap_weights,
     is_blocking,
     is_quorum,
     last_height,
@@ -175,36 +174,3 @@ def test_another_chains_votes_mean_nothing_here() -> None:
         verify_vote(members, CHAIN_ID, replace(vote(0, ballot()), seat=4))
     with pytest.raises(Invalid, match="vote_epoch"):
         verify_vote(members, CHAIN_ID, vote(0, ballot(epoch=4)))
-
-
-@pytest.mark.parametrize(
-    ("influences", "weights"),
-    [
-        ((5, 1, 1), (5, 1, 1)),
-        ((100, 100, 100, 100), (100, 100, 100, 100)),
-        ((30, 30, 20, 20), (30, 30, 20, 20)),
-        # One capped: 3 * 70 / 7 = 30 of 100.
-        ((900, 25, 25, 20), (30, 25, 25, 20)),
-        # Two capped: 3 * 40 / 4 = 30 of 100.
-        ((20, 500, 900, 20), (20, 30, 30, 20)),
-        # Three capped: three times what is left.
-        ((700, 800, 900, 10), (30, 30, 30, 10)),
-    ],
-)
-def test_no_seat_counts_for_more_than_thirty_percent(
-    influences: tuple[int, ...], weights: tuple[int, ...]
-) -> None:
-    assert cap_weights(influences) == weights
-
-
-@given(st.lists(st.integers(1, 2**60), min_size=4, max_size=64))
-def test_caps_hold_and_touch_only_the_largest(influences: list[int]) -> None:
-    weights = cap_weights(influences)
-    assert all(10 * weight <= 3 * sum(weights) for weight in weights)
-    assert all(
-        weight in (influence, max(weights))
-        for weight, influence in zip(weights, influences, strict=True)
-    )
-    assert (
-        sum(weight != influence for weight, influence in zip(weights, influences, strict=True)) <= 3
-    )

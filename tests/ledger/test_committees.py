@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.errors import Corrupt
 from p2p_aios.ledger.beacon import genesis_mix
-from p2p_aios.ledger.committees import kept_epochs
+from p2p_aios.ledger.committees import cap_weights, kept_epochs
 from p2p_aios.ledger.environment import epoch_of, is_epoch_end
 from p2p_aios.ledger.queries import (
     header_committee_hash,
@@ -178,3 +180,36 @@ def test_evidence_needs_the_seats_own_signatures() -> None:
     assert world.do((BOB, ReportEvidence(good, elsewhere))) == ("evidence_not_conflicting",)
     nobody = [vote(world, VALIDATORS[1], b, seat=9) for b in (NOTARIZE_A, NOTARIZE_B)]
     assert world.do((BOB, ReportEvidence(*nobody))) == ("evidence_unknown_seat",)
+
+
+@pytest.mark.parametrize(
+    ("influences", "weights"),
+    [
+        ((5, 1, 1), (5, 1, 1)),
+        ((100, 100, 100, 100), (100, 100, 100, 100)),
+        ((30, 30, 20, 20), (30, 30, 20, 20)),
+        # One capped: 3 * 70 / 7 = 30 of 100.
+        ((900, 25, 25, 20), (30, 25, 25, 20)),
+        # Two capped: 3 * 40 / 4 = 30 of 100.
+        ((20, 500, 900, 20), (20, 30, 30, 20)),
+        # Three capped: three times what is left.
+        ((700, 800, 900, 10), (30, 30, 30, 10)),
+    ],
+)
+def test_no_seat_counts_for_more_than_thirty_percent(
+    influences: tuple[int, ...], weights: tuple[int, ...]
+) -> None:
+    assert cap_weights(influences) == weights
+
+
+@given(st.lists(st.integers(1, 2**60), min_size=4, max_size=64))
+def test_caps_hold_and_touch_only_the_largest(influences: list[int]) -> None:
+    weights = cap_weights(influences)
+    assert all(10 * weight <= 3 * sum(weights) for weight in weights)
+    assert all(
+        weight in (influence, max(weights))
+        for weight, influence in zip(weights, influences, strict=True)
+    )
+    assert (
+        sum(weight != influence for weight, influence in zip(weights, influences, strict=True)) <= 3
+    )
