@@ -28,7 +28,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 KINDS: Final = ",".join(kind.name.lower() for kind in JobKind)
 
 TokenFile = Annotated[
-    Path, typer.Option("--token-file", help="The cluster's token; see `aios worker head`.")
+    Path,
+    typer.Option(
+        "--token-file",
+        envvar="AIOS_RAY_TOKEN_FILE",
+        help="The cluster's token; see `aios worker head`.",
+    ),
 ]
 RayFolder = Annotated[
     Path | None,
@@ -40,7 +45,10 @@ RayFolder = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value a line, for programs.")]
 JoinAddress = Annotated[
-    str, typer.Option("--address", metavar="HOST:PORT", help="The cluster's head.")
+    str,
+    typer.Option(
+        "--address", metavar="HOST:PORT", envvar="AIOS_RAY_ADDRESS", help="The cluster's head."
+    ),
 ]
 DataFile = Annotated[
     Path, typer.Option("--data", help=".npz with x (rows × columns) and y (labels).")

@@ -3,6 +3,7 @@
 Heavy modules are imported where they are used: `aios --help` loads this file.
 """
 
+import shlex
 import signal
 import sys
 import time
@@ -141,6 +142,24 @@ def status(root: Folder = DEFAULT_ROOT, as_json: AsJson = False) -> None:
         typer.echo(f"the testnet in {layout.root} is down; `aios testnet up` starts it")
     if not overview.is_up:
         raise typer.Exit(EXIT_DOWN)
+
+
+@testnet_app.command()
+def env(root: Folder = DEFAULT_ROOT, as_json: AsJson = False) -> None:
+    """Print shell lines that point the other commands at this testnet: node, wallet, Ray head.
+
+    \b
+    eval "$(aios testnet env)"
+    aios node status
+    """
+    from testnet.layout import read_plan, variables
+
+    found = variables(layout_at(root), read_plan(layout_at(root)))
+    if as_json or current().is_json:
+        emit_json(found)
+        return
+    for name, value in found.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
 
 
 @testnet_app.command()

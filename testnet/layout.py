@@ -148,6 +148,16 @@ def runtime_folder(plan: Plan) -> Path:
     return SHORT_TEMPORARY / f"aios-{plan.id}"
 
 
+def variables(layout: Layout, plan: Plan) -> dict[str, str]:
+    """Environment variables that point `aios` at this testnet's first node and alice's wallet, and
+    name what `aios worker join` asks for."""
+    found = {"AIOS_RPC": plan.nodes[0].url, "AIOS_KEY": str(layout.wallet("alice"))}
+    if plan.ray is not None:
+        found["AIOS_RAY_ADDRESS"] = f"{plan.ray.ip}:{plan.ray.port}"
+        found["AIOS_RAY_TOKEN_FILE"] = str(layout.ray_token)
+    return found
+
+
 def write_plan(layout: Layout, plan: Plan) -> None:
     write_json(layout.plan_file, asdict(plan))
 

@@ -22,7 +22,13 @@ ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_N
 """A testnet has more processes than the machine has cores."""
 RAY_SETTINGS: Final = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 """Ray would otherwise start its workers through uv, each with a copy of the working folder."""
-FORGOTTEN: Final = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "AIOS_RPC")
+FORGOTTEN: Final = (
+    "RAY_ADDRESS",
+    "RAY_AUTH_TOKEN",
+    "AIOS_RPC",
+    "AIOS_RAY_ADDRESS",
+    "AIOS_RAY_TOKEN_FILE",
+)
 """Variables of the user's shell that would lead children elsewhere."""
 STOP_S: Final = 12.0
 """From SIGTERM to SIGKILL; what runs a raylet takes up to 8 s to end it."""

@@ -49,6 +49,22 @@ def test_status_of_a_testnet_that_is_down(capsys: pytest.CaptureFixture[str], ma
     assert (answer["orphans"], answer["nodes"], answer["head"]) == (0, [], None)
 
 
+def test_env_points_at_the_first_node_and_a_wallet(
+    capsys: pytest.CaptureFixture[str], made: Layout
+) -> None:
+    code, answer = run(capsys, "testnet", "env", "--dir", str(made.root))
+    plan = read_plan(made)
+    assert code == 0
+    assert plan.ray is not None
+    assert answer["AIOS_RPC"] == plan.nodes[0].url
+    assert Path(answer["AIOS_KEY"]).exists()
+    assert Path(answer["AIOS_RAY_TOKEN_FILE"]).exists()
+    assert answer["AIOS_RAY_ADDRESS"] == f"{plan.ray.ip}:{plan.ray.port}"
+    main(["testnet", "env", "--dir", str(made.root)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"export AIOS_RPC={plan.nodes[0].url}"
+
+
 def test_down_where_nothing_runs_is_no_error(
     capsys: pytest.CaptureFixture[str], made: Layout
 ) -> None:
