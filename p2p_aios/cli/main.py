@@ -26,6 +26,7 @@ GROUPS: Final = {
     "learn": "p2p_aios.cli.learn:app",
     "blob": "p2p_aios.cli.blob:app",
     "worker": "p2p_aios.cli.worker:app",
+    "db": "p2p_aios.cli.db:app",
 }
 REFUSED: Final = 1
 USAGE: Final = 2

@@ -34,6 +34,7 @@ GROW_WAIT_S_MAX: Final = 30.0
 """How long a writer waits for readers to finish before the map may grow."""
 KEY_BYTES_MAX: Final = 511
 """LMDB's longest key."""
+DATA_FILE: Final = "data.mdb"
 _ABOUT: Final = b"about"
 """Table of the format record."""
 _FORMAT: Final = b"format"
@@ -107,6 +108,33 @@ class Environment:
 
     def map_bytes(self) -> int:
         return int(self._env.info()["map_size"])
+
+    def copy(self, folder: Path) -> None:
+        """Write a copy without unused pages into an existing folder, durably.
+
+        Raises as `write`.
+        """
+        try:
+            self._env.copy(os.fspath(folder), compact=True)
+        except lmdb.Error as error:
+            raise _fault(error) from error
+        flush_path(folder / DATA_FILE)
+        flush_path(folder)
+
+    def close_and_adopt(self, folder: Path) -> None:
+        """Close, and put the data file of `folder` in the place of ours at one stroke.
+
+        The folder stays ours until that is done. Raises Unavailable(`store_failed`).
+        """
+        self._env.close()
+        try:
+            os.replace(folder / DATA_FILE, self.folder / DATA_FILE)
+            flush_path(self.folder)
+        except OSError as error:
+            raise Unavailable("store_failed", f"cannot replace the file: {error}") from None
+        finally:
+            os.close(self._lock)
+            self._lock = -1
 
     def close(self) -> None:
         """Release files and lock; no reader or writer may be active."""
@@ -267,6 +295,15 @@ def open_environment(
         raise
 
 
+def flush_path(path: Path) -> None:
+    """Make a file's content, or a folder's list of files, durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _own(folder: Path) -> int:
     """Take the folder's lock, which ends with this process; its file descriptor."""
     lock = os.open(folder / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -282,7 +319,7 @@ def _refuse_truncated(folder: Path, env: Any) -> None:
     # Pages past the end of the file may be unused, which only a walk over all pages can tell; it
     # is slow, so it is done only where some are missing.
     expected = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-    if (folder / "data.mdb").stat().st_size >= expected:
+    if (folder / DATA_FILE).stat().st_size >= expected:
         return
     try:
         findings = verify_pages(os.fspath(folder))

@@ -7,6 +7,7 @@ from p2p_aios.codec import schema
 from p2p_aios.errors import Corrupt, Invalid
 from p2p_aios.store.lmdb import Reader
 from p2p_aios.store.records import Place, Roots, Tip
+from p2p_aios.trie.nodes import ID_BYTES
 from p2p_aios.units import Height
 
 META: Final = "meta"
@@ -97,6 +98,15 @@ class Snapshot:
     def node_ids(self) -> Iterator[bytes]:
         """Ids of all stored trie nodes, ascending."""
         return (key for key, _ in self._reader.items(NODES))
+
+    def stale_ids(self) -> Iterator[bytes]:
+        """Ids of stored trie nodes that the tip's tries no longer hold, as the kept lists say."""
+        for _, ids in self._reader.items(STALE):
+            yield from (ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES))
+
+    def counts(self) -> dict[str, int]:
+        """Entries of each table."""
+        return {table: self._reader.count(table) for table in TABLES}
 
     def close(self) -> None:
         self._reader.close()
