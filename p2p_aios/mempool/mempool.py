@@ -133,7 +133,8 @@ class Mempool:
     def select(
         self, bytes_max: int, count_max: int, nonce_of: Callable[[Address], int]
     ) -> tuple[CheckedTransaction, ...]:
-        """Transactions for a block, best price first, nonces of each account in order.
+        """Transactions for a block: a few free ones, then best price first, nonces of each account
+        in order.
 
         `nonce_of` tells an account's nonce in the state the block builds on, which may be ahead
         of the finalized one; what it has passed is left out. A transaction that does not fit ends

@@ -1,16 +1,23 @@
 """One account's waiting transactions, and the choice of a block's among all accounts."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Final
 
-from p2p_aios.mempool.ranking import Rank
+from p2p_aios.mempool.ranking import Rank, Ranking
 from p2p_aios.types.transaction import CheckedTransaction
 from p2p_aios.units import Address
 
 MISFITS_MAX: Final = 32
 """After so many transactions that no longer fit, a block counts as full."""
+FREE_COUNT_MAX: Final = 64
+"""Most free transactions that go before all others: a committee's worth."""
+FREE_BYTES_MAX: Final = 64 * 1024
+"""Most bytes of those; an eighth of a block."""
+FREE_LOOKS_MAX: Final = 256
+"""Accounts looked at for them."""
 
 
 @dataclass(slots=True)
@@ -52,25 +59,34 @@ class Queue:
 
 
 def choose(
-    heads: Iterable[Rank],
+    heads: Ranking,
     queues: Mapping[Address, Queue],
     nonce_of: Callable[[Address], int],
     bytes_max: int,
     count_max: int,
 ) -> list[CheckedTransaction]:
-    """Merge the accounts' queues, best price first; only those reached are looked at.
+    """Free heads within their lane, then the accounts' queues merged, best price first; of those
+    only the ones reached are looked at.
 
-    `heads` are the ranks of the queues' heads, best first. Where `nonce_of` is ahead of a queue's
-    own nonce, the transaction at that nonce stands in for the head, at its own price.
+    `heads` are the ranks of the queues' heads. Where `nonce_of` is ahead of a queue's own nonce,
+    the transaction at that nonce stands in for the head, at its own price.
     """
-    chosen: list[CheckedTransaction] = []
+    chosen = _choose_free(
+        heads, queues, nonce_of, min(bytes_max, FREE_BYTES_MAX), min(count_max, FREE_COUNT_MAX)
+    )
+    bytes_max -= sum(len(transaction.raw) for transaction in chosen)
     turns: list[Rank] = []
     entry_of: dict[Address, Entry] = {}
+    begun = {transaction.sender: transaction.body.nonce + 1 for transaction in chosen}
+    for account, nonce in begun.items():
+        _take_turn(queues[account], nonce, turns, entry_of)
     coming, misfits = iter(heads), 0
     head = next(coming, None)
     while len(chosen) < count_max and misfits < MISFITS_MAX:
         if head is not None and (not turns or head < turns[0]):
-            _take_turn(queues[head[2]], nonce_of(head[2]), turns, entry_of)
+            account = head[2]
+            if account not in begun:
+                _take_turn(queues[account], nonce_of(account), turns, entry_of)
             head = next(coming, None)
             continue
         if not turns:
@@ -83,6 +99,27 @@ def choose(
         bytes_max -= len(transaction.raw)
         queue = queues[transaction.sender]
         _take_turn(queue, transaction.body.nonce + 1, turns, entry_of)
+    return chosen
+
+
+def _choose_free(
+    heads: Ranking,
+    queues: Mapping[Address, Queue],
+    nonce_of: Callable[[Address], int],
+    bytes_max: int,
+    count_max: int,
+) -> list[CheckedTransaction]:
+    """What the ledger waives the fee of is what the chain waits for: by price alone, full blocks
+    would never take it. One of an account, the earliest arrivals first."""
+    chosen: list[CheckedTransaction] = []
+    for _, _, account in islice(heads.from_price(0), FREE_LOOKS_MAX):
+        entry = queues[account].entries.get(nonce_of(account))
+        if entry is None or entry.transaction.body.fee > 0:
+            continue
+        bytes_max -= len(entry.transaction.raw)
+        if bytes_max < 0 or len(chosen) == count_max:
+            break
+        chosen.append(entry.transaction)
     return chosen
 
 

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from itertools import islice
 
 from p2p_aios.units import Address
 
@@ -35,6 +36,10 @@ class Ranking:
     def from_worst(self) -> Iterator[Rank]:
         """Worst first; the ranking must not change meanwhile."""
         return reversed(self._ranks)
+
+    def from_price(self, price: int) -> Iterator[Rank]:
+        """Those that offer at most `price`, best first; the ranking must not change meanwhile."""
+        return islice(self._ranks, bisect_left(self._ranks, (-price,)), None)
 
     def __iter__(self) -> Iterator[Rank]:
         """Best first; the ranking must not change meanwhile."""

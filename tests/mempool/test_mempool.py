@@ -6,7 +6,7 @@ import pytest
 
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.mempool.mempool import Added, Admission, Limits, Mempool
-from p2p_aios.mempool.queue import MISFITS_MAX
+from p2p_aios.mempool.queue import FREE_BYTES_MAX, FREE_COUNT_MAX, MISFITS_MAX
 from p2p_aios.types.transaction import CheckedTransaction
 from p2p_aios.units import Address, Height
 from tests.mempool.pool_world import BYTES, account, transaction
@@ -94,6 +94,40 @@ def test_a_full_block_ends_the_search() -> None:
     fill(pool, *(transaction(n, 0, 900, size=300) for n in range(1, MISFITS_MAX + 2)))
     fill(pool, transaction(99, 0, 1, size=50))
     assert chosen(pool, bytes_max=100) == []
+
+
+def test_free_ones_go_first_though_blocks_are_full() -> None:
+    pool = Mempool()
+    fill(pool, *(transaction(sender, 0, 10_000) for sender in range(1, 6)))
+    fill(pool, transaction(8, 0, 0), transaction(8, 1, 0), transaction(7, 0, 0))
+    assert chosen(pool, count_max=4) == [(8, 0), (7, 0), (1, 0), (2, 0)]
+    assert chosen(pool)[-1] == (8, 1), "the next one of an account waits its turn"
+    assert chosen(pool, count_max=1) == [(8, 0)]
+
+
+def test_the_lane_of_free_ones_is_bounded() -> None:
+    pool = Mempool()
+    fill(pool, transaction(500, 0, 10_000))
+    fill(pool, *(transaction(sender, 0, 0) for sender in range(1, FREE_COUNT_MAX + 3)))
+    assert chosen(pool)[FREE_COUNT_MAX - 1 :] == [
+        (FREE_COUNT_MAX, 0),
+        (500, 0),
+        (FREE_COUNT_MAX + 1, 0),
+        (FREE_COUNT_MAX + 2, 0),
+    ]
+    large = Mempool()
+    fill(large, transaction(500, 0, 10_000))
+    half = FREE_BYTES_MAX // 2
+    fill(large, *(transaction(sender, 0, 0, size=half) for sender in (1, 2, 3)))
+    assert chosen(large) == [(1, 0), (2, 0), (500, 0), (3, 0)]
+    assert chosen(large, bytes_max=half) == [(1, 0)]
+
+
+def test_a_free_one_counts_once_where_the_parent_state_is_ahead() -> None:
+    pool = Mempool()
+    fill(pool, transaction(1, 0, 0), transaction(1, 1, 5000), transaction(2, 0, 4000))
+    assert chosen(pool) == [(1, 0), (1, 1), (2, 0)]
+    assert chosen(pool, nonce_of=lambda who: 1 if who == account(1) else 0) == [(2, 0), (1, 1)]
 
 
 def test_a_known_transaction_changes_nothing() -> None:

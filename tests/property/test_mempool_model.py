@@ -88,6 +88,13 @@ class Model:
     def select(self, bytes_max: int, count_max: int) -> list[CheckedTransaction]:
         chosen: list[CheckedTransaction] = []
         turn = dict(self.nonces)
+        free = [i for i in self.waiting if i.body.fee == 0 and i.body.nonce == turn[i.sender]]
+        for item in sorted(free, key=self.price)[:count_max]:
+            if len(item.raw) > bytes_max:
+                break
+            chosen.append(item)
+            bytes_max -= len(item.raw)
+            turn[item.sender] += 1
         while len(chosen) < count_max:
             heads = [self.at(sender, nonce) for sender, nonce in turn.items()]
             present = [head for head in heads if head is not None]
