@@ -15,6 +15,7 @@ from p2p_aios.codec import schema
 from p2p_aios.crypto.keystore import generate_key, save_keystore
 from p2p_aios.errors import Invalid
 from p2p_aios.network.identity import address_of, peer_id_of
+from p2p_aios.units import Address, Amount
 from testnet.digits import write_digits
 from testnet.genesis import (
     DORMANT_SAT,
@@ -63,6 +64,8 @@ class Wish:
     has_ray: bool = True
     """Without it: no head, no workers, no gateways."""
     dormant_sat: int = DORMANT_SAT
+    funds: tuple[tuple[Address, Amount], ...] = ()
+    """Further accounts with what genesis gives them."""
 
 
 def create(layout: Layout, wish: Wish) -> Plan:
@@ -82,6 +85,7 @@ def create(layout: Layout, wish: Wish) -> Plan:
         key.address: TREASURY_BALANCE if name == "treasury" else WALLET_BALANCE
         for name, key in wallets.items()
     } | {key.address: WORKING_BALANCE for key in workers.values()}
+    balances |= dict(wish.funds)
     founders = tuple(validators.values())
     genesis = make_genesis(f"testnet-{plan.id[:8]}", params, founders, balances, wish.dormant_sat)
     write_json(layout.genesis_file, schema.to_json(genesis))
