@@ -38,6 +38,13 @@ from p2p_aios.units import Address, Amount, Hash, Height
 
 COALESCE_S: Final = 0.02
 """How long the first new transaction waits for others to share its gossip message."""
+BUSY_COUNT: Final = 16
+"""New transactions in one message from which on the next one waits longer."""
+BUSY_COALESCE_S: Final = 0.25
+"""How long then: a message costs every node milliseconds however little it carries, and half a
+block's time delays nothing while blocks are full."""
+CHECKS_HERE_MAX: Final = 1
+"""Most transactions checked at once without a worker thread, which costs more than one check."""
 EARLY_MAX: Final = 1024
 """Most transactions held because they came too early."""
 EARLY_PER_SENDER_MAX: Final = 8
@@ -132,9 +139,7 @@ class Transactions:
         found = [self._checked.known(raw) for raw in raws]
         unknown = [raw for raw, known in zip(raws, found, strict=True) if known is None]
         if unknown:
-            fresh = await trio.to_thread.run_sync(
-                _check_all, unknown, self._chain.chain_id, limiter=limiter
-            )
+            fresh = await self._check_unknown(unknown, limiter)
             for raw, result in zip(unknown, fresh, strict=True):
                 if isinstance(result, Invalid):
                     self._checked.remember_refused(raw, result)
@@ -143,6 +148,16 @@ class Transactions:
             results = iter(fresh)
             found = [known or next(results) for known in found]  # type: ignore[misc]
         return tuple(transaction for transaction in found if transaction is not None)
+
+    async def _check_unknown(
+        self, raws: Sequence[bytes], limiter: trio.CapacityLimiter | None
+    ) -> list[CheckedTransaction | Invalid]:
+        if len(raws) <= CHECKS_HERE_MAX:
+            await trio.lowlevel.checkpoint()
+            return _check_all(raws, self._chain.chain_id)
+        return await trio.to_thread.run_sync(
+            _check_all, raws, self._chain.chain_id, limiter=limiter
+        )
 
     def select(self, footing: Footing) -> tuple[CheckedTransaction, ...]:
         """What waits for a block on `footing`, best price first."""
@@ -188,11 +203,14 @@ class Transactions:
                 pass  # admitted while validating
 
     async def _announce(self) -> None:
+        wait_s = COALESCE_S
         while True:
             await self._fresh.wait()
-            await trio.sleep(COALESCE_S)
-            self._fresh = trio.Event()
+            await trio.sleep(wait_s)
+            self._fresh, wait_s = trio.Event(), COALESCE_S
             while batch := self._take_batch():
+                if len(batch) >= BUSY_COUNT:
+                    wait_s = BUSY_COALESCE_S
                 raws = tuple(transaction.raw for transaction in batch)
                 try:
                     await self._gossip.publish(
