@@ -19,7 +19,6 @@ import trio
 from compute.commitments import CommitmentStore, CommittedUpdate, make_committed
 from compute.jobs import make_receipt, run_job
 from compute.local_data import LocalData
-from compute.models.layout import check_spec
 from compute.parameters import read_model, read_update, write_parameters
 from compute.training import train_update, training_seed
 from p2p_aios.codec.cid import cid_of, format_cid, matches
@@ -37,7 +36,13 @@ from p2p_aios.types.gateway import (
     Terms,
     TrainRound,
 )
-from p2p_aios.types.learning import CommitUpdate, RevealUpdate, Verdict, update_commitment
+from p2p_aios.types.learning import (
+    CommitUpdate,
+    RevealUpdate,
+    Verdict,
+    check_model,
+    update_commitment,
+)
 from p2p_aios.types.transaction import Action, TransactionBody, sign_transaction
 from p2p_aios.units import Address, Amount, Cid, Hash
 
@@ -115,7 +120,7 @@ class Agent:
         found = self._store.find(request.task, request.round, request.base)
         if found is not None:
             return found
-        check_spec(request.model)
+        check_model(request.model)
         _check_blobs((request.base,), blobs)
         base = read_model(blobs[0], request.model)
         seed = training_seed(request.task, request.round, self.address)

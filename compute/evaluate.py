@@ -10,10 +10,15 @@ from typing import Final
 import numpy as np
 
 from compute import exact
-from compute.models.layout import check_spec, split_layers
+from compute.models.layout import split_layers
 from compute.quantize import Float64s, Int32s, Int64s
 from compute.shard import Shard
-from p2p_aios.types.learning import Activation, ModelSpec, Score
+from p2p_aios.types.learning import (
+    Activation,
+    ModelSpec,
+    Score,
+    check_model,
+)
 
 BATCH_CELLS_MAX: Final = 1 << 20
 """Most activations held at once; bounds memory, changes no result."""
@@ -23,9 +28,9 @@ def evaluate(spec: ModelSpec, parameters: Int32s, shard: Shard) -> Score:
     """Score of a model on every row of a shard.
 
     parameters: int32 with 24 fractional bits, shape (count_parameters(spec),). Raises Invalid as
-    `check_spec` does.
+    `check_model` does.
     """
-    check_spec(spec)
+    check_model(spec)
     layers = [(exact.limbs_of(w), b) for w, b in split_layers(spec, parameters)]
     rows = len(shard.labels)
     step = max(1, BATCH_CELLS_MAX // max(spec.layers))

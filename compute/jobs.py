@@ -12,9 +12,8 @@ import cbor2
 import numpy as np
 
 from compute.evaluate import evaluate
-from compute.judge import aggregate_by, refusal_code
+from compute.judge import aggregate_by
 from compute.local_data import LocalData
-from compute.models.layout import check_spec
 from compute.parameters import read_model, read_update, write_parameters
 from compute.quantize import Int32s
 from compute.shard import read_shard
@@ -30,7 +29,11 @@ from p2p_aios.types.compute import (
     TrainArguments,
 )
 from p2p_aios.types.gateway import RunJob
-from p2p_aios.types.learning import Verdict
+from p2p_aios.types.learning import (
+    Verdict,
+    check_model,
+    refusal_code,
+)
 from p2p_aios.units import Cid, Hash
 
 
@@ -96,7 +99,7 @@ def environment_digest() -> Hash:
 
 def _train(request: RunJob, inputs: Sequence[bytes], data: LocalData) -> JobOutput:
     arguments = schema.decode(TrainArguments, request.arguments)
-    check_spec(arguments.model)
+    check_model(arguments.model)
     (base,) = _take(inputs, 1)
     seed = training_seed(request.job, request.assignment, request.worker)
     parameters = read_model(base, arguments.model)
@@ -106,7 +109,7 @@ def _train(request: RunJob, inputs: Sequence[bytes], data: LocalData) -> JobOutp
 
 def _evaluate(request: RunJob, inputs: Sequence[bytes]) -> JobOutput:
     spec = schema.decode(EvaluateArguments, request.arguments).model
-    check_spec(spec)
+    check_model(spec)
     model, shard = _take(inputs, 2)
     rows = read_shard(shard, spec.layers[0], spec.layers[-1])
     score = evaluate(spec, read_model(model, spec), rows)
@@ -115,7 +118,7 @@ def _evaluate(request: RunJob, inputs: Sequence[bytes]) -> JobOutput:
 
 def _aggregate(request: RunJob, inputs: Sequence[bytes]) -> JobOutput:
     arguments = schema.decode(AggregateArguments, request.arguments)
-    check_spec(arguments.model)
+    check_model(arguments.model)
     if len(inputs) < 2:
         raise Invalid("job_inputs", "an aggregation takes a base and at least one update")
     updates: list[Int32s] = []

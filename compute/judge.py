@@ -9,14 +9,20 @@ from dataclasses import dataclass
 
 from compute.aggregate import aggregate_mean
 from compute.evaluate import evaluate
-from compute.models.layout import check_spec
 from compute.parameters import read_model, read_update, write_parameters
 from compute.quantize import Int32s
 from compute.shard import read_shard
 from p2p_aios.codec.cid import cid_of, format_cid, matches
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.types.event import AttestOpened, RoundSettled, UpdateRefused
-from p2p_aios.types.learning import Rule, Score, SubmitTask, Verdict
+from p2p_aios.types.learning import (
+    Rule,
+    Score,
+    SubmitTask,
+    Verdict,
+    check_model,
+    refusal_code,
+)
 from p2p_aios.units import Address, Cid
 
 
@@ -50,9 +56,9 @@ def judge(
     """Verdict on each revealed update (None: nobody served it), next model and its score.
 
     With no updates at all it checks that a task's model, base and shard fit each other. Raises
-    Invalid where the task itself is at fault: codes of `check_spec`, `read_model`, `read_shard`.
+    Invalid where the task itself is at fault: codes of `check_model`, `read_model`, `read_shard`.
     """
-    check_spec(task.model)
+    check_model(task.model)
     base = read_model(base_blob, task.model)
     shard = read_shard(shard_blob, task.model.layers[0], task.model.layers[-1])
     verdicts, accepted = _read_updates(task, update_blobs)
@@ -102,11 +108,6 @@ def verify_round(
     return Verification(
         not differences, tuple(differences), aggregate, judgement.score, contributors
     )
-
-
-def refusal_code(verdict: Verdict) -> str:
-    """Code of a refusal in events and receipts."""
-    return f"update_{verdict.name.lower()}"
 
 
 def _read_updates(

@@ -12,12 +12,16 @@ from typing import Annotated, Final
 
 import numpy as np
 
-from compute.models.layout import PARAMETERS_MAX, count_parameters
 from compute.quantize import Int32s, quantize
 from p2p_aios.codec import schema
 from p2p_aios.codec.limits import Range, Size
 from p2p_aios.errors import Invalid
-from p2p_aios.types.learning import ModelSpec, Verdict
+from p2p_aios.types.learning import (
+    PARAMETERS_MAX,
+    ModelSpec,
+    Verdict,
+    count_parameters,
+)
 
 VERSION: Final = 1
 OVERHEAD_BYTES_MAX: Final = 16

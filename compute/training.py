@@ -13,10 +13,15 @@ import numpy.typing as npt
 
 from compute.local_data import LocalData
 from compute.models import linear, mlp
-from compute.models.layout import Layer, check_spec, join_layers, split_layers
+from compute.models.layout import Layer, join_layers, split_layers
 from compute.quantize import INT32_MAX, Float32s, Int32s, dequantize, quantize
 from p2p_aios.errors import Invalid, Unavailable
-from p2p_aios.types.learning import ModelKind, ModelSpec, TrainingPlan
+from p2p_aios.types.learning import (
+    ModelKind,
+    ModelSpec,
+    TrainingPlan,
+    check_model,
+)
 
 RATE_ONE: Final = 10**9
 """1.0 in the unit of `TrainingPlan.learning_rate`."""
@@ -33,7 +38,7 @@ def train_update(
 ) -> Int32s:
     """Update ΔM = M_local - M; base: int32 with 24 fractional bits, (count_parameters(spec),).
 
-    Raises Invalid: `training_diverged`, `data_misshapen`, codes of `check_spec`; Unavailable:
+    Raises Invalid: `training_diverged`, `data_misshapen`, codes of `check_model`; Unavailable:
     `training_too_slow`.
     """
     local = train_model(spec, plan, base, data, seed).astype(np.int64)
@@ -50,7 +55,7 @@ def train_model(
 
     Raises as `train_update` does.
     """
-    check_spec(spec)
+    check_model(spec)
     _check_data(spec, data)
     layers = split_layers(spec, dequantize(base))
     random = np.random.Generator(np.random.PCG64(int.from_bytes(seed, "big")))

@@ -7,11 +7,9 @@ same passes made over all rows at once.
 
 from typing import Final
 
-import numpy as np
-
 from compute.digits import load_digits_split
 from compute.evaluate import evaluate
-from compute.local_data import LocalData
+from compute.local_data import LocalData, save_local_data
 from compute.models.initial import initial_parameters
 from compute.parameters import write_parameters
 from compute.partition import dirichlet_split
@@ -51,7 +49,7 @@ def write_digits(layout: Layout, plan: Plan) -> None:
         for worker, rows in zip(plan.workers, split, strict=True):
             folder = layout.worker(worker.name)
             folder.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(folder / "data.npz", x=train.x[rows], y=train.y[rows])
+            save_local_data(folder / "data.npz", LocalData(train.x[rows], train.y[rows]))
     layout.digits.mkdir(parents=True, exist_ok=True)
     layout.test_shard.write_bytes(write_shard(make_shard(test.x, test.y)))
     layout.base_model.write_bytes(write_parameters(initial_parameters(MODEL, MODEL_SEED)))

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from p2p_aios.crypto.beacon import beacon_chain
-from p2p_aios.crypto.hashing import sha256
+from p2p_aios.crypto.beacon import beacon_chain, beacon_seed
 from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.crypto.keystore import generate_key
 from p2p_aios.errors import Invalid
@@ -71,13 +70,8 @@ def make_genesis(
     )
 
 
-def beacon_seed(validator: KeyPair) -> bytes:
-    """Where a node's beacon chain grows from; the node derives the same from its validator key."""
-    return sha256(b"aios/beacon/v1" + validator.secret)
-
-
 def _founder(keys: ValidatorKeys, params: Params) -> GenesisValidator:
-    chain = beacon_chain(beacon_seed(keys.validator), params.beacon_chain_length)
+    chain = beacon_chain(beacon_seed(keys.validator.secret), params.beacon_chain_length)
     return GenesisValidator(
         owner=keys.owner.address,
         public_key=keys.validator.public_key,

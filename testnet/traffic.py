@@ -37,12 +37,10 @@ class Wallet:
 
 @dataclass(slots=True)
 class Traffic:
-    """What was sent and what became final."""
+    """What is on its way and what became final."""
 
     on_final: Callable[[float], None]
     """Called with the seconds a transfer took."""
-    sent: int = 0
-    final: int = 0
     refused: int = 0
     """Submissions that a node did not take."""
     in_flight: dict[Hash, float] = field(default_factory=dict)
@@ -82,7 +80,6 @@ class Traffic:
         except AiosError:
             self.refused += 1
             return False
-        self.sent += 1
         self.in_flight.setdefault(id, begun_s)
         return True
 
@@ -103,5 +100,4 @@ class Traffic:
     def _on_final(self, id: Hash | None) -> None:
         begun_s = self.in_flight.pop(id, None) if id is not None else None
         if begun_s is not None:
-            self.final += 1
             self.on_final(trio.current_time() - begun_s)

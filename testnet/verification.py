@@ -13,7 +13,7 @@ from p2p_aios.errors import Invalid
 from p2p_aios.sdk import Client
 from p2p_aios.types.block import block_hash
 from p2p_aios.types.event import AttestOpened, Event, RoundSettled, UpdateRefused
-from p2p_aios.types.learning import TaskId
+from p2p_aios.types.learning import TaskId, Verdict, refusal_code
 from p2p_aios.types.receipt import receipts_root
 from p2p_aios.types.views import BlockView, RoundView
 from p2p_aios.units import Cid, Height
@@ -40,7 +40,8 @@ async def verify_settled_round(client: Client, task: TaskId, round: int) -> Veri
     specification = (await client.task(task)).specification
     record = await _read_record(client, await client.round(task, round))
     named = [record.opened.base, specification.test_shard]
-    missing = {refused.worker for refused in record.refused if refused.code == "update_unavailable"}
+    unserved = refusal_code(Verdict.UNAVAILABLE)
+    missing = {refused.worker for refused in record.refused if refused.code == unserved}
     named += [each.update for each in record.opened.updates if each.worker not in missing]
     blobs: dict[Cid, bytes] = {cid: await client.get_blob(cid) for cid in dict.fromkeys(named)}
     return verify_round(specification, record.opened, record.refused, record.settled, blobs)

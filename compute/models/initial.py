@@ -12,9 +12,14 @@ from typing import Final
 
 import numpy as np
 
-from compute.models.layout import Layer, check_spec, join_layers
+from compute.models.layout import Layer, join_layers
 from compute.quantize import FRACTION_BITS, Int32s, Int64s
-from p2p_aios.types.learning import Activation, ModelKind, ModelSpec
+from p2p_aios.types.learning import (
+    Activation,
+    ModelKind,
+    ModelSpec,
+    check_model,
+)
 
 _DOMAIN: Final = b"aios/initial/v1"
 _WORDS_PER_DIGEST: Final = 8
@@ -25,7 +30,7 @@ def initial_parameters(spec: ModelSpec, seed: bytes) -> Int32s:
 
     Raises Invalid: `model_malformed`, `model_too_large`.
     """
-    check_spec(spec)
+    check_model(spec)
     layers: list[Layer[np.int32]] = []
     for index, (inputs, outputs) in enumerate(pairwise(spec.layers)):
         is_he = spec.kind is ModelKind.MLP and spec.activation is Activation.RELU

@@ -6,38 +6,16 @@ biases b, shape (outputs,). A linear model is a single layer.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from p2p_aios.errors import Invalid
-from p2p_aios.types.learning import ModelKind, ModelSpec
-
-PARAMETERS_MAX: Final = (1 << 24) - 64
-"""Most parameters of a model: its blob stays below 64 MiB."""
+from p2p_aios.types.learning import ModelSpec
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 Layer = tuple[npt.NDArray[Scalar], npt.NDArray[Scalar]]
 """(W, b) with shapes (outputs, inputs) and (outputs,)."""
-
-
-def check_spec(spec: ModelSpec) -> None:
-    """Raises Invalid: `model_malformed`, `model_too_large`."""
-    if spec.kind is ModelKind.LINEAR and len(spec.layers) != 2:
-        raise Invalid("model_malformed", "a linear model has two widths: inputs and outputs")
-    if spec.layers[-1] < 2:
-        raise Invalid("model_malformed", "a classifier has at least two outputs")
-    if count_parameters(spec) > PARAMETERS_MAX:
-        raise Invalid(
-            "model_too_large",
-            f"{count_parameters(spec)} parameters where at most {PARAMETERS_MAX} are accepted",
-        )
-
-
-def count_parameters(spec: ModelSpec) -> int:
-    """Length of the flat parameter vector."""
-    return sum(outputs * (inputs + 1) for inputs, outputs in pairwise(spec.layers))
 
 
 def split_layers(spec: ModelSpec, flat: npt.NDArray[Scalar]) -> list[Layer[Scalar]]:

@@ -7,8 +7,13 @@ import typer
 
 from p2p_aios.codec import schema
 from p2p_aios.errors import Invalid
-from p2p_aios.ledger.tasks import PARAMETER_BYTES, parameter_count
-from p2p_aios.types.learning import Activation, ModelKind, ModelSpec
+from p2p_aios.types.learning import (
+    PARAMETER_BYTES,
+    Activation,
+    ModelKind,
+    ModelSpec,
+    count_parameters,
+)
 
 HEADER_BYTES_MAX: Final = 16
 """Longest start of a blob of parameters, before the parameters themselves."""
@@ -56,11 +61,12 @@ def check_fits(blob: bytes, spec: ModelSpec, name: str) -> None:
     Contributors and validators read the blob itself; its length tells the common mistakes. Raises
     Invalid(`model_misshapen`).
     """
-    wanted = parameter_count(spec) * PARAMETER_BYTES
+    count = count_parameters(spec)
+    wanted = count * PARAMETER_BYTES
     if not wanted <= len(blob) <= wanted + HEADER_BYTES_MAX:
         layers = ",".join(map(str, spec.layers))
         found = len(blob) // PARAMETER_BYTES
         raise Invalid(
             "model_misshapen",
-            f"{name} has room for {found} parameters; layers {layers} take {parameter_count(spec)}",
+            f"{name} has room for {found} parameters; layers {layers} take {count}",
         )

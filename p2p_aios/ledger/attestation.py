@@ -30,7 +30,7 @@ from p2p_aios.ledger.tables import COMMITTEES, ROUNDS, VALIDATORS, epoch_key, ro
 from p2p_aios.ledger.tasks import end_round
 from p2p_aios.ledger.workers import count_accepted
 from p2p_aios.types.event import AttestationRefused, RoundSettled, RoundVoided
-from p2p_aios.types.learning import AttestRound, Verdict
+from p2p_aios.types.learning import AttestRound, Verdict, refusal_code
 from p2p_aios.units import Address, Amount
 
 _CLOSED = (RoundPhase.SETTLED, RoundPhase.VOIDED)
@@ -135,7 +135,7 @@ def _settle(
             accepted.append(seat.worker)
             learning_round = return_bond(env.state, task, learning_round, seat.worker)
         else:
-            code = f"update_{verdict.name.lower()}"
+            code = refusal_code(verdict)
             learning_round = forfeit_bond(env, task, learning_round, seat.worker, code)
     judged = replace(
         learning_round, seats=_with_verdicts(learning_round, statement), settled=statement

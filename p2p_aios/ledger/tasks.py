@@ -5,7 +5,6 @@ rounds, so a task ends.
 """
 
 from dataclasses import replace
-from itertools import pairwise
 from typing import Final
 
 from p2p_aios.codec.cid import is_cid
@@ -30,25 +29,24 @@ from p2p_aios.ledger.workers import offered_kinds, registered_workers
 from p2p_aios.params import Params
 from p2p_aios.types.compute import JobKind
 from p2p_aios.types.event import RoundOpened, RoundVoided, TaskFinished, TaskOpened
-from p2p_aios.types.learning import ModelKind, ModelSpec, SubmitTask, TaskId
+from p2p_aios.types.learning import (
+    PARAMETER_BYTES,
+    SubmitTask,
+    TaskId,
+    check_model,
+    count_parameters,
+)
 from p2p_aios.units import Address, Amount, Cid, Height
 
 RETRY_BLOCKS: Final = 4
 """Blocks between two tries to find enough workers for a round."""
 WAIT_BLOCKS_MAX: Final = 240
 """Blocks a task waits for enough workers before it ends."""
-PARAMETER_BYTES: Final = 4
-"""A model parameter is an int32."""
-
-
-def parameter_count(model: ModelSpec) -> int:
-    """Weights and biases of all layers."""
-    widths = model.layers
-    return sum((below + 1) * above for below, above in pairwise(widths))
 
 
 def check_task(params: Params, task: SubmitTask) -> None:
-    """Raises Invalid: `cid_malformed`, `task_malformed`, `window_too_long`, `model_too_large`."""
+    """Raises Invalid: `cid_malformed`, `task_malformed`, `window_too_long`, `model_malformed`,
+    `model_too_large`."""
     if not (is_cid(task.base) and is_cid(task.test_shard)):
         raise Invalid("cid_malformed", "base and test_shard must be raw or dag-cbor CIDv1s")
     windows = (task.commit_blocks, task.reveal_blocks, task.attest_blocks)
@@ -60,9 +58,8 @@ def check_task(params: Params, task: SubmitTask) -> None:
         raise Invalid("task_malformed", f"at most {params.task_seats_max} seats are allowed")
     if task.updates_min > task.seats:
         raise Invalid("task_malformed", "updates_min exceeds the number of seats")
-    if task.model.kind is ModelKind.LINEAR and len(task.model.layers) != 2:
-        raise Invalid("task_malformed", "a linear model has two layers: inputs and outputs")
-    if parameter_count(task.model) * PARAMETER_BYTES > params.blob_bytes_max:
+    check_model(task.model)
+    if count_parameters(task.model) * PARAMETER_BYTES > params.blob_bytes_max:
         raise Invalid("model_too_large", "the model's parameters do not fit one blob")
 
 

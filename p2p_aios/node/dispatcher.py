@@ -9,7 +9,6 @@ contributors and their cluster answer is theirs to answer for: it fails the duty
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from itertools import pairwise
 from typing import Final, assert_never
 
 import trio
@@ -32,7 +31,13 @@ from p2p_aios.types.gateway import (
     Terms,
     TrainRound,
 )
-from p2p_aios.types.learning import AttestRound, ModelSpec, SubmitTask
+from p2p_aios.types.learning import (
+    PARAMETER_BYTES,
+    AttestRound,
+    ModelSpec,
+    SubmitTask,
+    count_parameters,
+)
 from p2p_aios.units import Address, Amount, Cid, Hash
 
 CONTRIBUTOR_BYTES_MAX: Final = 1024
@@ -257,8 +262,7 @@ def update_bytes_max(model: ModelSpec) -> int:
     counts as not served, so that no contributor fills a panel's memory. Twice what the parameters
     take leaves room for the judgement to name what is merely too large.
     """
-    parameters = sum((inputs + 1) * outputs for inputs, outputs in pairwise(model.layers))
-    return 2 * 4 * parameters + UPDATE_SLACK_BYTES
+    return 2 * PARAMETER_BYTES * count_parameters(model) + UPDATE_SLACK_BYTES
 
 
 def _contributor_fee(params: Params) -> Amount:

@@ -6,10 +6,12 @@ Parameters and updates are int32 with 24 fractional bits.
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated
+from itertools import pairwise
+from typing import Annotated, Final
 
 from p2p_aios.codec.limits import Range, Size
 from p2p_aios.crypto.hashing import signing_digest
+from p2p_aios.errors import Invalid
 from p2p_aios.units import Address, Amount, Cid, Hash
 
 TaskId = Hash
@@ -18,6 +20,10 @@ Round = Annotated[int, Range(0, 2**32)]
 """Number of a round within its task, from 0."""
 Blocks = Annotated[int, Range(1, 2**32)]
 Seats = Annotated[tuple[Address, ...], Size(0, 256)]
+PARAMETER_BYTES: Final = 4
+"""A model parameter is an int32."""
+PARAMETERS_MAX: Final = (1 << 24) - 64
+"""Most parameters of a model: its blob stays below 64 MiB."""
 
 
 class ModelKind(IntEnum):
@@ -149,6 +155,29 @@ class AttestRound:
     aggregate: Cid
     """Parameters after the round; the base itself where too few updates were accepted."""
     score: Score
+
+
+def count_parameters(model: ModelSpec) -> int:
+    """Weights and biases of all layers: the length of the flat parameter vector."""
+    return sum((inputs + 1) * outputs for inputs, outputs in pairwise(model.layers))
+
+
+def check_model(model: ModelSpec) -> None:
+    """Raises Invalid: `model_malformed`, `model_too_large`."""
+    if model.kind is ModelKind.LINEAR and len(model.layers) != 2:
+        raise Invalid("model_malformed", "a linear model has two widths: inputs and outputs")
+    if model.layers[-1] < 2:
+        raise Invalid("model_malformed", "a classifier has at least two outputs")
+    count = count_parameters(model)
+    if count > PARAMETERS_MAX:
+        raise Invalid(
+            "model_too_large", f"{count} parameters where at most {PARAMETERS_MAX} are accepted"
+        )
+
+
+def refusal_code(verdict: Verdict) -> str:
+    """Code of a refused update, in events and errors."""
+    return f"update_{verdict.name.lower()}"
 
 
 def update_commitment(

@@ -10,10 +10,15 @@ from compute import evaluate as module
 from compute.digits import load_digits_split
 from compute.evaluate import cross_entropy, evaluate
 from compute.models.initial import initial_parameters
-from compute.models.layout import count_parameters, split_layers
+from compute.models.layout import split_layers
 from compute.quantize import FRACTION_BITS, INT32_MAX, INT32_MIN, ONE
 from compute.shard import Shard, make_shard
-from p2p_aios.types.learning import Activation, ModelKind, ModelSpec
+from p2p_aios.types.learning import (
+    Activation,
+    ModelKind,
+    ModelSpec,
+    count_parameters,
+)
 
 DIGITS = ModelSpec(ModelKind.MLP, (64, 64, 10), Activation.RELU)
 

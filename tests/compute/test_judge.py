@@ -9,14 +9,20 @@ from compute.aggregate import aggregate_mean
 from compute.judge import judge, refusal_code, verify_round
 from compute.local_data import LocalData
 from compute.models.initial import initial_parameters
-from compute.models.layout import count_parameters
 from compute.parameters import Format, ParameterBlob, read_model, write_parameters
 from compute.training import train_update
 from p2p_aios.codec import schema
 from p2p_aios.codec.cid import cid_of
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.types.event import AttestOpened, RevealedUpdate, RoundSettled, UpdateRefused
-from p2p_aios.types.learning import Activation, ModelKind, ModelSpec, SubmitTask, Verdict
+from p2p_aios.types.learning import (
+    Activation,
+    ModelKind,
+    ModelSpec,
+    SubmitTask,
+    Verdict,
+    count_parameters,
+)
 from p2p_aios.units import Address, Amount, Cid, Hash, Height
 
 SPEC = ModelSpec(ModelKind.MLP, (3, 4, 2), Activation.RELU)

@@ -7,16 +7,17 @@ import pytest
 
 from compute.models import linear, mlp
 from compute.models.initial import initial_parameters
-from compute.models.layout import (
-    check_spec,
-    count_parameters,
-    join_layers,
-    split_layers,
-)
+from compute.models.layout import join_layers, split_layers
 from compute.quantize import ONE
 from compute.training import d_cross_entropy
 from p2p_aios.errors import Invalid
-from p2p_aios.types.learning import Activation, ModelKind, ModelSpec
+from p2p_aios.types.learning import (
+    Activation,
+    ModelKind,
+    ModelSpec,
+    check_model,
+    count_parameters,
+)
 
 DEEP = ModelSpec(ModelKind.MLP, (4, 6, 5, 3), Activation.SIGMOID)
 
@@ -76,7 +77,7 @@ def test_layers_split_and_join_without_loss() -> None:
 )
 def test_impossible_shapes_are_refused(spec: ModelSpec, code: str) -> None:
     with pytest.raises(Invalid) as caught:
-        check_spec(spec)
+        check_model(spec)
     assert caught.value.code == code
 
 

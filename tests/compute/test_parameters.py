@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute.models.layout import count_parameters
 from compute.parameters import (
     Format,
     ParameterBlob,
@@ -17,7 +16,13 @@ from compute.parameters import (
 from compute.quantize import INT32_MAX, INT32_MIN, ONE
 from p2p_aios.codec import schema
 from p2p_aios.errors import Invalid
-from p2p_aios.types.learning import Activation, ModelKind, ModelSpec, Verdict
+from p2p_aios.types.learning import (
+    Activation,
+    ModelKind,
+    ModelSpec,
+    Verdict,
+    count_parameters,
+)
 
 SPEC = ModelSpec(ModelKind.LINEAR, (3, 2), Activation.RELU)
 COUNT = count_parameters(SPEC)

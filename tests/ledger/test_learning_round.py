@@ -74,7 +74,7 @@ def test_a_task_escrows_its_budget_and_opens_a_round_in_the_next_block() -> None
         ({"attest_blocks": 1201}, "window_too_long"),
         ({"rounds": 10_001}, "task_malformed"),
         ({"updates_min": 4}, "task_malformed"),
-        ({"model": ModelSpec(ModelKind.LINEAR, (4, 3, 2), Activation.RELU)}, "task_malformed"),
+        ({"model": ModelSpec(ModelKind.LINEAR, (4, 3, 2), Activation.RELU)}, "model_malformed"),
         ({"model": ModelSpec(ModelKind.MLP, (1 << 20, 64), Activation.RELU)}, "model_too_large"),
         ({"budget": FUNDS}, "funds_insufficient"),
     ],

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import trio
 
-from compute.models.layout import count_parameters
 from compute.parameters import Format, ParameterBlob, blob_bytes_max, write_parameters
 from p2p_aios.codec import schema
 from p2p_aios.codec.cid import cid_of
@@ -32,6 +31,7 @@ from p2p_aios.types.learning import (
     Score,
     TaskId,
     Verdict,
+    count_parameters,
     update_commitment,
 )
 from p2p_aios.types.transaction import Action, Transfer
