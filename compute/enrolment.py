@@ -43,7 +43,7 @@ async def settle_chain(
     It is pinned in `folder`, so that no node can lead the key to another chain later. A node that
     does not answer is not needed where the chain is known.
 
-    Raises Invalid(`chain_differs`); Unavailable: `node_unreachable`, `chain_unknown`,
+    Raises Invalid(`chain_differs`); Unavailable: `node_unreachable`, `unknown_chain`,
     `folder_unwritable`.
     """
     pinned = _read_pin(folder)
@@ -57,7 +57,7 @@ async def settle_chain(
             )
     chain_id = known or told
     if chain_id is None:
-        raise Unavailable("chain_unknown", "name the chain by --chain-id, or a node by --rpc")
+        raise Unavailable("unknown_chain", "name the chain by --chain-id, or a node by --rpc")
     if pinned is None:
         _write_pin(folder, chain_id)
     return chain_id

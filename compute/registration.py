@@ -36,7 +36,7 @@ class Offer:
 async def register(agent: Agent, client: Client, offer: Offer) -> None:
     """Return once the chain lists the agent's offer; a node that does not answer is asked again.
 
-    Raises Invalid where the chain will never take the offer as it is: `home_unknown`,
+    Raises Invalid where the chain will never take the offer as it is: `unknown_home`,
     `unknown_validator`, `fee_over_limit`, …
     """
     told = ""
@@ -60,7 +60,7 @@ async def register(agent: Agent, client: Client, offer: Offer) -> None:
 async def _home_of(client: Client) -> Address:
     validator = (await client.status()).validator
     if validator is None:
-        raise Invalid("home_unknown", "this node is no validator: name one with --home")
+        raise Invalid("unknown_home", "this node is no validator: name one with --home")
     return validator
 
 

@@ -183,7 +183,7 @@ def logs(
     layout = layout_at(root)
     known = (*read_plan(layout).service_names(), "supervisor")
     if name not in known:
-        raise Invalid("testnet_unknown_name", f"{name!r} is none of {', '.join(known)}")
+        raise Invalid("unknown_process", f"{name!r} is none of {', '.join(known)}")
     end = size_of(layout.log(name))
     found = list(tail(layout.log(name), lines))
     if as_json or current().is_json:
@@ -213,7 +213,7 @@ def kill(
     from testnet import faults
 
     if signal_name not in FAULT_SIGNALS:
-        raise Invalid("signal_unknown", f"{signal_name!r} is none of {', '.join(FAULT_SIGNALS)}")
+        raise Invalid("unknown_signal", f"{signal_name!r} is none of {', '.join(FAULT_SIGNALS)}")
     process = faults.send_signal(layout_at(root), name, FAULT_SIGNALS[signal_name])
     if as_json or current().is_json:
         emit_json({"name": name, "signal": signal_name, "pid": process.pid})

@@ -71,7 +71,7 @@ class Wish:
 def create(layout: Layout, wish: Wish) -> Plan:
     """Fill an empty folder; returns the plan.
 
-    Raises Invalid: `testnet_size`, `preset_unknown`, `testnet_exists`, `testnet_folder_foreign`;
+    Raises Invalid: `testnet_size`, `unknown_preset`, `testnet_exists`, `testnet_folder_foreign`;
     Unavailable(`ports_exhausted`).
     """
     params = params_of(wish.preset)

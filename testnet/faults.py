@@ -23,14 +23,14 @@ POLL_S: Final = 0.1
 def locate(layout: Layout, name: str) -> ProcessId:
     """The living process of that name.
 
-    Raises Invalid: `testnet_missing`, `testnet_unknown_name`; Unavailable(`testnet_not_running`).
+    Raises Invalid: `testnet_missing`, `unknown_process`; Unavailable(`testnet_not_running`).
     """
     plan = read_plan(layout)
     kind, _, number = name.rpartition("-")
     holder = f"node-{number}" if kind == "gateway" else name
     if holder not in plan.service_names():
         raise Invalid(
-            "testnet_unknown_name",
+            "unknown_process",
             f"{name!r} is none of {', '.join(plan.service_names())}, gateway-N",
         )
     if kind == "gateway":

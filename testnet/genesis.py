@@ -40,10 +40,10 @@ def make_validator_keys() -> ValidatorKeys:
 
 
 def params_of(preset: str) -> Params:
-    """Raises Invalid(`preset_unknown`)."""
+    """Raises Invalid(`unknown_preset`)."""
     if preset not in PRESETS:
         raise Invalid(
-            "preset_unknown", f"{preset!r} is no preset; choose from {', '.join(PRESETS)}"
+            "unknown_preset", f"{preset!r} is no preset; choose from {', '.join(PRESETS)}"
         )
     return PRESETS[preset]
 

@@ -25,7 +25,7 @@ class NamedBlob:
 def name_blob(text: str) -> NamedBlob:
     """Blob of a file, if there is one of that name, else of a CID.
 
-    Raises Invalid: `blob_unknown`, and as `read_blob_file`.
+    Raises Invalid: `unknown_blob`, and as `read_blob_file`.
     """
     file = Path(text)
     if file.is_file():
@@ -34,7 +34,7 @@ def name_blob(text: str) -> NamedBlob:
     try:
         return NamedBlob(parse_cid(text), None)
     except Invalid:
-        raise Invalid("blob_unknown", f"{text!r} is neither a file nor a CID") from None
+        raise Invalid("unknown_blob", f"{text!r} is neither a file nor a CID") from None
 
 
 def read_blob_file(file: Path) -> bytes:

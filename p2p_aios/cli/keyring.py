@@ -42,10 +42,10 @@ def list_keys() -> Iterator[str]:
 
 
 def public_pem(name: str) -> str:
-    """The public half; raises Invalid: `key_unknown`, `public_key_missing`."""
+    """The public half; raises Invalid: `unknown_key`, `public_key_missing`."""
     path = key_path(name)
     if not path.exists():
-        raise Invalid("key_unknown", f"no key {name!r} in {path.parent}; `aios key new` makes one")
+        raise Invalid("unknown_key", f"no key {name!r} in {path.parent}; `aios key new` makes one")
     try:
         return path.with_suffix(".pub").read_text()
     except (FileNotFoundError, UnicodeDecodeError):

@@ -30,16 +30,16 @@ ActivationOption = Annotated[
 
 
 def parse_choice(kinds: type[Choice], text: str) -> Choice:
-    """Raises Invalid(`choice_unknown`)."""
+    """Raises Invalid(`unknown_choice`)."""
     try:
         return kinds[text.upper()]
     except KeyError:
         known = ", ".join(kind.name.lower() for kind in kinds)
-        raise Invalid("choice_unknown", f"{text!r} is unknown; choose from {known}") from None
+        raise Invalid("unknown_choice", f"{text!r} is unknown; choose from {known}") from None
 
 
 def parse_model(kind: str, layers: str, activation: str) -> ModelSpec:
-    """Raises Invalid: `choice_unknown`, `layers_malformed`."""
+    """Raises Invalid: `unknown_choice`, `layers_malformed`."""
     try:
         widths = tuple(int(width) for width in layers.split(","))
         spec = ModelSpec(
@@ -50,7 +50,7 @@ def parse_model(kind: str, layers: str, activation: str) -> ModelSpec:
     except ValueError:
         raise Invalid("layers_malformed", f"{layers!r} is not a list such as 64,64,10") from None
     except Invalid as fault:
-        if fault.code == "choice_unknown":
+        if fault.code == "unknown_choice":
             raise
         raise Invalid("layers_malformed", f"{layers!r}: {fault.message}") from None
 

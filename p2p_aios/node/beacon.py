@@ -58,11 +58,11 @@ class Beacon:
     def reveal(self, position: BeaconPosition) -> Hash:
         """What a block at this position reveals.
 
-        Raises Unavailable: `beacon_unknown`, `beacon_exhausted`.
+        Raises Unavailable: `unknown_beacon`, `beacon_exhausted`.
         """
         held = self._held.get(position.anchor)
         if held is None:
-            raise Unavailable("beacon_unknown", "the registered beacon chain is not this key's")
+            raise Unavailable("unknown_beacon", "the registered beacon chain is not this key's")
         return held.reveal(position.reveals)
 
     def moved(self) -> None:

@@ -114,14 +114,14 @@ class Chain:
     def footing(self, parent: Hash) -> Footing:
         """What a child of `parent` stands on.
 
-        Raises Unavailable(`parent_unknown`) for one that is neither the tip nor a candidate.
+        Raises Unavailable(`unknown_parent`) for one that is neither the tip nor a candidate.
         """
         layers: list[Candidate] = []
         tip, block = self.tip, parent
         while block != tip.hash:
             candidate = self._candidates.get(block)
             if candidate is None:
-                raise Unavailable("parent_unknown", f"no state after block {block.hex()[:16]}")
+                raise Unavailable("unknown_parent", f"no state after block {block.hex()[:16]}")
             layers.append(candidate)
             block = candidate.block.header.parent
         height = layers[0].block.header.height if layers else tip.height
@@ -132,12 +132,12 @@ class Chain:
         """A footing with the disk below it. The snapshot must be taken after the footing: a block
         that became final in between is then found in both, never in neither.
 
-        Raises Unavailable(`parent_unknown`) where another block became final in between.
+        Raises Unavailable(`unknown_parent`) where another block became final in between.
         """
         tip = snapshot.tip()
         below = (footing.base, *(layer.hash for layer in footing.layers))
         if tip is None or tip.block_hash not in below:
-            raise Unavailable("parent_unknown", f"finality passed {footing.parent.hex()[:16]} by")
+            raise Unavailable("unknown_parent", f"finality passed {footing.parent.hex()[:16]} by")
         return Ground(
             self.params,
             self.chain_id,
@@ -173,7 +173,7 @@ class Chain:
     ) -> Candidate:
         """Execute a block whose transactions are checked already, unless that was done before.
 
-        Raises Unavailable(`parent_unknown`), also where the block is final by now, and Invalid
+        Raises Unavailable(`unknown_parent`), also where the block is final by now, and Invalid
         where the block is not valid.
         """
         async with self._executing:

@@ -127,7 +127,7 @@ class NodeConfig:
 def load_config(path: Path) -> NodeConfig:
     """Read and check a configuration file.
 
-    Raises Invalid: `config_missing`, `config_malformed`, `config_unknown_key`,
+    Raises Invalid: `config_missing`, `config_malformed`, `unknown_config_key`,
     `config_missing_key`, `config_out_of_range`; Unavailable(`config_unreadable`).
     """
     try:
@@ -175,7 +175,7 @@ def _section(kind: type[S], table: Any, folder: Path, place: str) -> S:
     unknown = sorted(set(table) - set(hints))
     if unknown:
         raise Invalid(
-            "config_unknown_key",
+            "unknown_config_key",
             f"unknown {place}{unknown[0]}; known here: {', '.join(sorted(hints))}",
         )
     required = {f.name for f in fields(kind) if _is_required(f)}  # type: ignore[arg-type]

@@ -212,7 +212,7 @@ class Voting:
             ground = self._chain.ground(footing, snapshot)
             position = read_beacon_position(ground, self._key.address, order.epoch)
         if position is None:
-            raise Unavailable("beacon_unknown", "this key is no registered validator's")
+            raise Unavailable("unknown_beacon", "this key is no registered validator's")
         return self._beacon.reveal(position)
 
     async def _verify(self, order: Verify) -> None:

@@ -54,7 +54,7 @@ class EventFilter:
 
 
 def make_filter(kinds: tuple[str, ...], subject: str | None) -> EventFilter:
-    """Raises Invalid: `event_kind_unknown`, `subject_malformed`."""
+    """Raises Invalid: `unknown_event_kind`, `subject_malformed`."""
     for kind in kinds:
         if kind not in EVENT_KINDS:
             raise Invalid(

@@ -54,7 +54,7 @@ def test_test_keys_have_no_passphrase(run: Run, home: Path) -> None:
     [
         (("key", "new", "a"), {}, "passphrase_required"),
         (("key", "new", "a"), {"AIOS_PASSPHRASE": ""}, "passphrase_empty"),
-        (("key", "show", "nobody"), {}, "key_unknown"),
+        (("key", "show", "nobody"), {}, "unknown_key"),
         (("key", "new", "../evil name", "--no-passphrase"), {}, None),
         (("key", "new", "evil name", "--no-passphrase"), {}, "key_name_malformed"),
     ],

@@ -122,7 +122,7 @@ def test_base_and_shard(run: Run, files: Path) -> None:
     (files / "bad.npz").write_bytes(b"no")
     for arguments, code in (
         (("base", "--layers", "4"), "layers_malformed"),
-        (("base", "--layers", "4,2", "--model", "forest"), "choice_unknown"),
+        (("base", "--layers", "4,2", "--model", "forest"), "unknown_choice"),
         (("base", "--model", "linear", "--layers", "4,3,2"), "model_malformed"),
         (("shard", "none.npz"), "data_missing"),
         (("shard", "bad.npz"), "data_malformed"),
@@ -182,7 +182,7 @@ def test_a_job_that_nobody_does(run: Run, node: Node) -> None:
 def test_mistakes_are_found_before_they_cost(run: Run) -> None:
     for arguments, code, exit_code in (
         (("train", "base.bin", "--layers", "4,2"), "model_misshapen", 1),
-        (("train", "nothing", "--layers", "4,2"), "blob_unknown", 1),
+        (("train", "nothing", "--layers", "4,2"), "unknown_blob", 1),
         (("train", "base.bin", "--layers", "4,3,2", "--learning-rate", "x"), "number_malformed", 2),
         (("train", "base.bin", "--layers", "4,3,2", "--epochs", "5000"), "schema_mismatch", 1),
         (("train", "base.bin", "--layers", "4,3,2", "--payment", "x"), "amount_malformed", 2),

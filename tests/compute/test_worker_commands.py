@@ -88,7 +88,7 @@ def test_join_needs_a_node_to_learn_the_chain(
     assert join(options) == 3
     assert "[node_unreachable]" in capsys.readouterr().err
     assert join(options, "--no-register") == 3
-    assert "[chain_unknown]" in capsys.readouterr().err
+    assert "[unknown_chain]" in capsys.readouterr().err
 
 
 def test_head_refuses_an_address_that_cannot_be_joined(

@@ -156,7 +156,7 @@ async def test_an_anchor_of_another_key_is_said_once_and_reveals_nothing(
             position = read_beacon_position(state, KEY.address, epoch_of(1, chain.params))
         assert validator is not None
         assert position is not None
-        with pytest.raises(Unavailable, match="beacon_unknown"):
+        with pytest.raises(Unavailable, match="unknown_beacon"):
             beacon.reveal(position)
 
 

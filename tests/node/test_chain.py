@@ -96,7 +96,7 @@ async def test_siblings_and_what_stands_on_them_are_dropped(chain: Chain) -> Non
     assert chain.candidate(child.hash) is child
     assert chain.candidate(loser.hash) is None
     assert chain.candidate(orphan.hash) is None
-    with pytest.raises(Unavailable, match="parent_unknown"):
+    with pytest.raises(Unavailable, match="unknown_parent"):
         chain.footing(loser.hash)
 
 
@@ -152,7 +152,7 @@ async def test_a_block_that_is_final_by_now_is_no_invalid_one(chain: Chain, othe
     history = await FOUNDERS.history(other, 2)
     await replay(chain, history)
     for final in history:
-        with pytest.raises(Unavailable, match="parent_unknown"):
+        with pytest.raises(Unavailable, match="unknown_parent"):
             await chain.execute(final.block, ())
 
 
@@ -160,7 +160,7 @@ async def test_a_footing_that_finality_passed_by_is_refused(chain: Chain) -> Non
     footing = chain.footing(chain.tip.hash)
     slot = FOUNDERS.slot(chain, chain.tip.hash, view=2)
     await FOUNDERS.extend(chain)
-    with pytest.raises(Unavailable, match="parent_unknown"):
+    with pytest.raises(Unavailable, match="unknown_parent"):
         await chain.build(footing, slot, ())
 
 

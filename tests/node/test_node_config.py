@@ -76,8 +76,8 @@ def test_every_section_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("addition", "expected"),
     [
-        ("typo = 1", "invalid config_unknown_key: unknown network.typo"),
-        ("[nodes]", "invalid config_unknown_key: unknown nodes"),
+        ("typo = 1", "invalid unknown_config_key: unknown network.typo"),
+        ("[nodes]", "invalid unknown_config_key: unknown nodes"),
         ("[compute]\nnode_ip = '::1'", "invalid config_missing_key: compute.ray_address"),
         ("[rpc]\nlisten = 8645", "invalid config_malformed: rpc.listen must be of type str"),
         ("[rpc]\nlisten = 'localhost'", "invalid config_malformed: rpc.listen is 'localhost'"),

@@ -75,12 +75,12 @@ def test_down_where_nothing_runs_is_no_error(
 @pytest.mark.parametrize(
     ("command", "code"),
     [
-        (["kill", "node-9"], "testnet_unknown_name"),
-        (["kill", "gateway-9"], "testnet_unknown_name"),
+        (["kill", "node-9"], "unknown_process"),
+        (["kill", "gateway-9"], "unknown_process"),
         (["kill", "node-0"], "testnet_not_running"),
         (["kill", "gateway-0"], "testnet_not_running"),
-        (["kill", "node-0", "--signal", "HUG"], "signal_unknown"),
-        (["logs", "node-9"], "testnet_unknown_name"),
+        (["kill", "node-0", "--signal", "HUG"], "unknown_signal"),
+        (["logs", "node-9"], "unknown_process"),
         (["up", "--nodes", "5"], "testnet_differs"),
         (["up", "--preset", "moonnet"], "testnet_differs"),
     ],

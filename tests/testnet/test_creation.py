@@ -132,7 +132,7 @@ def test_a_testnet_is_not_made_over_another_nor_over_foreign_files(tmp_path: Pat
         (Wish(nodes=0), "testnet_size"),
         (Wish(nodes=65), "testnet_size"),
         (Wish(workers=-1), "testnet_size"),
-        (Wish(preset="moonnet"), "preset_unknown"),
+        (Wish(preset="moonnet"), "unknown_preset"),
     ],
 )
 def test_impossible_wishes_are_refused(tmp_path: Path, wish: Wish, code: str) -> None:
