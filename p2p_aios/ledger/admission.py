@@ -10,7 +10,7 @@ from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.ledger.accounts import account_of, check_form, check_funds
 from p2p_aios.ledger.attestation import check_attestation
 from p2p_aios.ledger.jobs import check_order, check_receipt
-from p2p_aios.ledger.records import JobStatus, RoundPhase
+from p2p_aios.ledger.records import Account, JobStatus, RoundPhase
 from p2p_aios.ledger.rounds import check_commit, check_reveal
 from p2p_aios.ledger.state import State, StateReader
 from p2p_aios.ledger.tables import JOBS, ROUNDS, TASKS, round_key
@@ -29,8 +29,9 @@ NONCES_AHEAD_MAX: Final = 64
 
 def check_admission(
     reader: StateReader, params: Params, height: Height, transaction: CheckedTransaction
-) -> None:
-    """Check `transaction` for the block after `height`, whose state `reader` reads.
+) -> Account:
+    """Check `transaction` for the block after `height`, whose state `reader` reads; the sender's
+    account there.
 
     Raises Invalid: `too_large`, `expired`, `expires_too_far`, `nonce_too_low`, `fee_too_low`,
     `funds_insufficient`, or the code with which its action would certainly fail.
@@ -50,6 +51,7 @@ def check_admission(
     # Money that is still on its way does not count: without this, whoever spends what they do not
     # have would learn it from a receipt, after paying the fee.
     check_funds(account, body.fee + _amount_spent(state, body.action))
+    return account
 
 
 def _check_action(state: State, params: Params, transaction: CheckedTransaction) -> None:

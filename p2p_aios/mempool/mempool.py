@@ -12,7 +12,7 @@ ledger's to check before `add`.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -131,16 +131,16 @@ class Mempool:
         return Added(Admission.READY if ready else Admission.WAITING, displaced)
 
     def select(
-        self, bytes_max: int, count_max: int, nonce_of: Callable[[Address], int]
+        self, bytes_max: int, count_max: int, ahead: Mapping[Address, int]
     ) -> tuple[CheckedTransaction, ...]:
         """Transactions for a block: a few free ones, then best price first, nonces of each account
         in order.
 
-        `nonce_of` tells an account's nonce in the state the block builds on, which may be ahead
-        of the finalized one; what it has passed is left out. A transaction that does not fit ends
-        its account's turn; after `MISFITS_MAX` of them the block counts as full.
+        `ahead` tells the nonces of accounts that the state which the block builds on has moved
+        beyond the finalized one; what they have passed is left out. A transaction that does not fit
+        ends its account's turn; after `MISFITS_MAX` of them the block counts as full.
         """
-        return tuple(choose(self._heads, self._queues, nonce_of, bytes_max, count_max))
+        return tuple(choose(self._heads, self._queues, ahead, bytes_max, count_max))
 
     def forget_finalized(self, nonces: Mapping[Address, int], height: Height) -> None:
         """A block of `height` is final: `nonces` are the new ones of the accounts it touched.

@@ -1,6 +1,6 @@
 """One account's waiting transactions, and the choice of a block's among all accounts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import islice
@@ -61,18 +61,18 @@ class Queue:
 def choose(
     heads: Ranking,
     queues: Mapping[Address, Queue],
-    nonce_of: Callable[[Address], int],
+    ahead: Mapping[Address, int],
     bytes_max: int,
     count_max: int,
 ) -> list[CheckedTransaction]:
     """Free heads within their lane, then the accounts' queues merged, best price first; of those
     only the ones reached are looked at.
 
-    `heads` are the ranks of the queues' heads. Where `nonce_of` is ahead of a queue's own nonce,
-    the transaction at that nonce stands in for the head, at its own price.
+    `heads` are the ranks of the queues' heads. For an account in `ahead`, the transaction at that
+    nonce stands in for the head, at its own price.
     """
     chosen = _choose_free(
-        heads, queues, nonce_of, min(bytes_max, FREE_BYTES_MAX), min(count_max, FREE_COUNT_MAX)
+        heads, queues, ahead, min(bytes_max, FREE_BYTES_MAX), min(count_max, FREE_COUNT_MAX)
     )
     bytes_max -= sum(len(transaction.raw) for transaction in chosen)
     turns: list[Rank] = []
@@ -86,7 +86,8 @@ def choose(
         if head is not None and (not turns or head < turns[0]):
             account = head[2]
             if account not in begun:
-                _take_turn(queues[account], nonce_of(account), turns, entry_of)
+                queue = queues[account]
+                _take_turn(queue, ahead.get(account, queue.next_nonce), turns, entry_of)
             head = next(coming, None)
             continue
         if not turns:
@@ -105,7 +106,7 @@ def choose(
 def _choose_free(
     heads: Ranking,
     queues: Mapping[Address, Queue],
-    nonce_of: Callable[[Address], int],
+    ahead: Mapping[Address, int],
     bytes_max: int,
     count_max: int,
 ) -> list[CheckedTransaction]:
@@ -113,7 +114,8 @@ def _choose_free(
     would never take it. One of an account, the earliest arrivals first."""
     chosen: list[CheckedTransaction] = []
     for _, _, account in islice(heads.from_price(0), FREE_LOOKS_MAX):
-        entry = queues[account].entries.get(nonce_of(account))
+        queue = queues[account]
+        entry = queue.entries.get(ahead.get(account, queue.next_nonce))
         if entry is None or entry.transaction.body.fee > 0:
             continue
         bytes_max -= len(entry.transaction.raw)

@@ -7,7 +7,7 @@ node has yet to see open) is held for a few blocks: its sender may simply be ahe
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -162,13 +162,9 @@ class Transactions:
     def select(self, footing: Footing) -> tuple[CheckedTransaction, ...]:
         """What waits for a block on `footing`, best price first."""
         params = self._chain.params
-        with self._chain.snapshot() as snapshot:
-            ground = self._chain.ground(footing, snapshot)
-            return self.mempool.select(
-                params.block_bytes_max,
-                params.block_transactions_max,
-                lambda address: read_account(ground, address).nonce,
-            )
+        # The oldest block first, so that the newest has the last word.
+        ahead = _nonces_after(reversed(footing.layers))
+        return self.mempool.select(params.block_bytes_max, params.block_transactions_max, ahead)
 
     def next_nonce(self, address: Address) -> int:
         """The nonce of the account's next transaction, given what waits here."""
@@ -184,12 +180,10 @@ class Transactions:
     def forget_finalized(self, final: Sequence[Candidate]) -> None:
         """Blocks became final: drop what they settled, retry what was too early."""
         height = self._chain.tip.height
+        self.mempool.forget_finalized(_nonces_after(final), height)
+        held, self._early = self._early, {}
+        self._early_counts.clear()
         with self._chain.state() as state:
-            senders = {t.sender: None for candidate in final for t in candidate.transactions}
-            nonces = {sender: read_account(state, sender).nonce for sender in senders}
-            self.mempool.forget_finalized(nonces, height)
-            held, self._early = self._early, {}
-            self._early_counts.clear()
             for early in held.values():
                 self._admit_or_hold(state, early.transaction, early.until)
         self._renew(height)
@@ -280,9 +274,8 @@ class Transactions:
         self, state: StateReader, transaction: CheckedTransaction, *, announce: bool
     ) -> None:
         height = self._chain.tip.height
-        check_admission(state, self._chain.params, height, transaction)
-        nonce = read_account(state, transaction.sender).nonce
-        self.mempool.add(transaction, nonce, height, announce=announce)
+        account = check_admission(state, self._chain.params, height, transaction)
+        self.mempool.add(transaction, account.nonce, height, announce=announce)
 
     def _renew(self, height: Height) -> None:
         for id, since in list(self._own.items()):
@@ -293,6 +286,11 @@ class Transactions:
                 self._own[id] = height
                 self._again[id] = None
                 self._fresh.set()
+
+
+def _nonces_after(blocks: Iterable[Candidate]) -> dict[Address, int]:
+    """Next nonces of the senders in these blocks, oldest first: no state needs to be read."""
+    return {t.sender: t.body.nonce + 1 for block in blocks for t in block.transactions}
 
 
 def _check_all(raws: Sequence[bytes], chain_id: Hash) -> list[CheckedTransaction | Invalid]:
