@@ -27,6 +27,7 @@ GROUPS: Final = {
     "blob": "p2p_aios.cli.blob:app",
     "worker": "p2p_aios.cli.worker:app",
     "db": "p2p_aios.cli.db:app",
+    "doctor": "p2p_aios.cli.doctor:app",
 }
 REFUSED: Final = 1
 USAGE: Final = 2
