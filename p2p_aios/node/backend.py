@@ -1,5 +1,10 @@
 """What the RPC sees of the node (`p2p_aios.rpc.backend.Backend`)."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
+
 import trio
 
 import p2p_aios
@@ -17,8 +22,10 @@ from p2p_aios.ledger.queries import (
     read_task,
     read_validators,
 )
+from p2p_aios.ledger.state import StateReader
 from p2p_aios.network.identity import format_peer
 from p2p_aios.node.chain import FinalizedState
+from p2p_aios.node.history import HistoricalState, prove_finality, prove_state
 from p2p_aios.node.parts import Parts
 from p2p_aios.node.projection import (
     view_job,
@@ -28,11 +35,13 @@ from p2p_aios.node.projection import (
     view_validator,
     view_worker,
 )
+from p2p_aios.store.snapshot import Snapshot
 from p2p_aios.types.block import BLOCK_BYTES_MAX, Block, FinalizedBlock
 from p2p_aios.types.committee import Committee
 from p2p_aios.types.compute import JobId
 from p2p_aios.types.genesis import Genesis
 from p2p_aios.types.learning import Round, TaskId
+from p2p_aios.types.proof import FinalityProof, StateProof
 from p2p_aios.types.receipt import BlockOutcome
 from p2p_aios.types.transaction import TRANSACTION_BYTES_MAX, Transaction, check_transaction
 from p2p_aios.types.views import (
@@ -54,6 +63,8 @@ from p2p_aios.units import Address, Cid, Epoch, Hash, Height, Millis, View
 
 OUTCOME_BYTES_MAX = 64 << 20
 """Decoder's bound on outcomes of our own store."""
+
+Proof = TypeVar("Proof", FinalityProof, StateProof)
 
 
 class NodeBackend:
@@ -149,11 +160,13 @@ class NodeBackend:
             outcome.receipts[place.index],
         )
 
-    async def account(self, address: Address) -> AccountView:
-        with self._chain.state() as state:
+    async def account(self, address: Address, height: Height | None = None) -> AccountView:
+        with self._state_at(height) as (state, at):
             account = read_account(state, address)
-        pending = self._parts.transactions.mempool.pending_nonce(address, account.nonce)
-        return AccountView(address, account.balance, account.nonce, pending, self._chain.tip.height)
+        pending = account.nonce
+        if height is None:
+            pending = self._parts.transactions.mempool.pending_nonce(address, account.nonce)
+        return AccountView(address, account.balance, account.nonce, pending, at)
 
     async def validators(self) -> tuple[ValidatorView, ...]:
         with self._chain.state() as state:
@@ -167,18 +180,16 @@ class NodeBackend:
         with self._chain.state() as state:
             return read_committee(state, self._chain.tip.epoch if epoch is None else epoch)
 
-    async def supply(self) -> SupplyView:
-        with self._chain.snapshot() as snapshot:
-            tip = snapshot.tip()
-            supply = read_supply(FinalizedState(snapshot))
-        return view_supply(supply, Height(0) if tip is None else tip.height)
+    async def supply(self, height: Height | None = None) -> SupplyView:
+        with self._state_at(height) as (state, at):
+            return view_supply(read_supply(state), at)
 
     async def workers(self) -> tuple[WorkerView, ...]:
         with self._chain.state() as state:
             return tuple(view_worker(worker) for worker in list_workers(state))
 
-    async def job(self, id: JobId) -> JobView | None:
-        with self._chain.state() as state:
+    async def job(self, id: JobId, height: Height | None = None) -> JobView | None:
+        with self._state_at(height) as (state, _):
             job = read_job(state, id)
         return None if job is None else view_job(job)
 
@@ -188,8 +199,8 @@ class NodeBackend:
         later = [job for job in open_jobs if after is None or job.id > after]
         return tuple(view_job(job) for job in later[:limit])
 
-    async def task(self, id: TaskId) -> TaskView | None:
-        with self._chain.state() as state:
+    async def task(self, id: TaskId, height: Height | None = None) -> TaskView | None:
+        with self._state_at(height) as (state, _):
             task = read_task(state, id)
             return None if task is None else view_task(state, task)
 
@@ -199,8 +210,10 @@ class NodeBackend:
             later = [task for task in tasks if after is None or task.id > after]
             return tuple(view_task(state, task) for task in later[:limit])
 
-    async def round(self, task: TaskId, round: int) -> RoundView | None:
-        with self._chain.state() as state:
+    async def round(
+        self, task: TaskId, round: int, height: Height | None = None
+    ) -> RoundView | None:
+        with self._state_at(height) as (state, _):
             found = read_round(state, task, Round(round))
         return None if found is None else view_round(found)
 
@@ -213,6 +226,12 @@ class NodeBackend:
             found = [read_round(state, task, Round(number)) for number in numbers]
         return tuple(view_round(round_) for round_ in found if round_ is not None)
 
+    async def prove_state(self, key: bytes, height: Height | None) -> StateProof:
+        return await trio.to_thread.run_sync(self._prove, partial(prove_state, key=key), height)
+
+    async def prove_block(self, height: Height | None) -> FinalityProof:
+        return await trio.to_thread.run_sync(self._prove, prove_finality, height)
+
     async def put_blob(self, data: bytes) -> Cid:
         return await self._parts.blobs.put(data)
 
@@ -221,6 +240,19 @@ class NodeBackend:
 
     async def has_blob(self, cid: Cid) -> bool:
         return await trio.to_thread.run_sync(self._parts.blobs.store.has, cid)
+
+    @contextmanager
+    def _state_at(self, height: Height | None) -> Iterator[tuple[StateReader, Height]]:
+        """The finalized state after that block, by default the last; and which one it is."""
+        with self._chain.snapshot() as snapshot:
+            if height is not None:
+                yield HistoricalState(snapshot, height), height
+            else:
+                yield FinalizedState(snapshot), _height_of(snapshot)
+
+    def _prove(self, prover: Callable[..., Proof], height: Height | None) -> Proof:
+        with self._chain.snapshot() as snapshot:
+            return prover(snapshot, height=_height_of(snapshot) if height is None else height)
 
     def _read_block(self, height: Height) -> FinalizedBlock | None:
         if height == 0:
@@ -242,3 +274,8 @@ class NodeBackend:
         if status.is_up:
             return GatewayState.READY
         return GatewayState.STARTING if status.restarts == 0 else GatewayState.DOWN
+
+
+def _height_of(snapshot: Snapshot) -> Height:
+    tip = snapshot.tip()
+    return Height(0) if tip is None else tip.height

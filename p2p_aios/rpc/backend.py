@@ -1,7 +1,9 @@
 """The port between the RPC and the node behind it.
 
-Reads answer from finalized state. Methods raise `Invalid` or `Unavailable`, whose codes reach the
-client unchanged; None means that there is no such thing.
+Reads answer from finalized state, the latest or that after the block at `height`; where that one is
+not at hand they raise Unavailable(`height_pruned`) or Invalid(`unknown_block`). Methods raise
+`Invalid` or `Unavailable`, whose codes reach the client unchanged; None means that there is no such
+thing.
 """
 
 from typing import Protocol
@@ -11,6 +13,7 @@ from p2p_aios.types.committee import Committee
 from p2p_aios.types.compute import JobId
 from p2p_aios.types.genesis import Genesis
 from p2p_aios.types.learning import TaskId
+from p2p_aios.types.proof import FinalityProof, StateProof
 from p2p_aios.types.receipt import BlockOutcome
 from p2p_aios.types.views import (
     AccountView,
@@ -59,7 +62,7 @@ class Backend(Protocol):
 
     async def transaction(self, id: Hash) -> TransactionStatus | None: ...
 
-    async def account(self, address: Address) -> AccountView:
+    async def account(self, address: Address, height: Height | None = None) -> AccountView:
         """An account nobody has used has balance 0 and nonce 0."""
         ...
 
@@ -69,26 +72,39 @@ class Backend(Protocol):
         """Of the current epoch where none is named."""
         ...
 
-    async def supply(self) -> SupplyView: ...
+    async def supply(self, height: Height | None = None) -> SupplyView: ...
 
     async def workers(self) -> tuple[WorkerView, ...]: ...
 
-    async def job(self, id: JobId) -> JobView | None: ...
+    async def job(self, id: JobId, height: Height | None = None) -> JobView | None: ...
 
     async def jobs(self, after: JobId | None, limit: int) -> tuple[JobView, ...]:
         """In a fixed order, those after `after`."""
         ...
 
-    async def task(self, id: TaskId) -> TaskView | None: ...
+    async def task(self, id: TaskId, height: Height | None = None) -> TaskView | None: ...
 
     async def tasks(self, after: TaskId | None, limit: int) -> tuple[TaskView, ...]:
         """In a fixed order, those after `after`."""
         ...
 
-    async def round(self, task: TaskId, round: int) -> RoundView | None: ...
+    async def round(
+        self, task: TaskId, round: int, height: Height | None = None
+    ) -> RoundView | None: ...
 
     async def rounds(self, task: TaskId, first: int, limit: int) -> tuple[RoundView, ...] | None:
         """Rounds `first` and on, ascending; None where there is no such task."""
+        ...
+
+    async def prove_state(self, key: bytes, height: Height | None) -> StateProof:
+        """At the last finalized block where no height is named.
+
+        Raises Unavailable(`finality_unproven`), too.
+        """
+        ...
+
+    async def prove_block(self, height: Height | None) -> FinalityProof:
+        """Raises as `prove_state`; blocks are never pruned."""
         ...
 
     async def put_blob(self, data: bytes) -> Cid:

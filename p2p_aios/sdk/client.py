@@ -6,12 +6,15 @@
             async for block in blocks:
                 print(block.header.height)
 
+Name several nodes, and a question that one leaves open goes to the next. Name what to trust as
+`checked` (the genesis, or a committee), and accounts and `record` are proven, whoever answers.
+
 Refusals arrive as the Invalid or Unavailable that the node raised, with the same code; a node that
 does not answer is Unavailable(`node_unreachable`).
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import trio
@@ -20,11 +23,17 @@ from p2p_aios.codec import schema
 from p2p_aios.codec.cid import cid_of, format_cid, matches
 from p2p_aios.crypto.keys import KeyPair, format_address
 from p2p_aios.errors import AiosError, Invalid, Unavailable
+from p2p_aios.ledger.records import Account
+from p2p_aios.ledger.tables import ACCOUNTS, Record, Table
+from p2p_aios.sdk.failover import TRIES, Nodes
+from p2p_aios.sdk.light import LightClient, checked_anywhere
+from p2p_aios.sdk.proofs import Trusted, trust_genesis
 from p2p_aios.sdk.sender import Sender
 from p2p_aios.sdk.subscription import Notifications, open_subscription
-from p2p_aios.sdk.transport import Transport
+from p2p_aios.types.block import Header
 from p2p_aios.types.committee import Committee
 from p2p_aios.types.genesis import Genesis, chain_id
+from p2p_aios.types.proof import FinalityProof, StateProof
 from p2p_aios.types.receipt import SUCCESS
 from p2p_aios.types.transaction import Action
 from p2p_aios.types.views import (
@@ -65,14 +74,26 @@ T = TypeVar("T")
 
 
 class Client:
-    """One node's RPC, typed."""
+    """The RPC of a node, or of several of one chain, typed."""
 
-    def __init__(self, url: str, token: str | None = None) -> None:
-        self._url = url.rstrip("/")
+    def __init__(
+        self,
+        url: str | Sequence[str],
+        token: str | None = None,
+        *,
+        checked: Genesis | Trusted | None = None,
+        tries: int = TRIES,
+    ) -> None:
+        """`tries` is how often each node is asked before giving up.
+
+        Raises Invalid(`nodes_malformed`), and as `trust_genesis`.
+        """
         self._token = token
-        self._transport = Transport(self._url, token)
+        self._transport = Nodes([url] if isinstance(url, str) else url, token, tries)
         self._chain: tuple[Hash, Genesis] | None = None
         self._senders: dict[Address, Sender] = {}
+        trusted = trust_genesis(checked) if isinstance(checked, Genesis) else checked
+        self._light = None if trusted is None else LightClient(self, trusted)
 
     async def __aenter__(self) -> "Client":
         return self
@@ -112,6 +133,8 @@ class Client:
             status = await self.status()
             if chain_id(genesis) != status.chain_id:
                 raise Invalid("genesis_wrong", "the node's genesis is not that of its chain")
+            if self._light is not None and status.chain_id != self._light.trusted.chain_id:
+                raise Invalid("genesis_wrong", "the node is of another chain than the trusted one")
             self._chain = status.chain_id, genesis
         return self._chain
 
@@ -133,8 +156,38 @@ class Client:
             BlockSummary, BlockSummaries, "block.range", first=first, count=count
         )
 
-    async def account(self, address: Address) -> AccountView:
-        return await self._ask(AccountView, "account.get", address=format_address(address))
+    async def account(self, address: Address, height: Height | None = None) -> AccountView:
+        """Now, or after an earlier block. Where checking: balance, nonce and height are proven,
+        `next_nonce` remains what the node says of its own mempool."""
+        view = await self._ask(
+            AccountView, "account.get", address=format_address(address), height=height
+        )
+        if self._light is None:
+            return view
+        proven = await self._proven(self._light, ACCOUNTS, address, height)
+        account, header = proven[0] or Account(Amount(0), 0), proven[1]
+        following = max(view.next_nonce, account.nonce)
+        return AccountView(address, account.balance, account.nonce, following, header.height)
+
+    async def record(
+        self, table: Table[Record], key: bytes = b"", height: Height | None = None
+    ) -> Record | None:
+        """A record of the state, proven; None where it is proven that there is none.
+
+        Tables and their keys: `ledger.tables`. Raises Invalid(`nothing_trusted`) where this client
+        was not told what to trust, and with what is wrong in a proof.
+        """
+        if self._light is None:
+            raise Invalid("nothing_trusted", "open the client with checked=genesis or a committee")
+        return (await self._proven(self._light, table, key, height))[0]
+
+    async def prove_state(self, key: bytes, height: Height | None = None) -> StateProof:
+        """As the node gives it: see `sdk.proofs` for checking it."""
+        return await self._ask(StateProof, "state.proof", key=key.hex(), height=height)
+
+    async def prove_block(self, height: Height | None = None) -> FinalityProof:
+        """As the node gives it."""
+        return await self._ask(FinalityProof, "block.proof", height=height)
 
     async def validators(self) -> tuple[ValidatorView, ...]:
         return await self._list(ValidatorView, Validators, "validator.list")
@@ -143,8 +196,8 @@ class Client:
         """Voters of an epoch, by default of the current one."""
         return await self._ask(Committee, "committee.get", epoch=epoch)
 
-    async def supply(self) -> SupplyView:
-        return await self._ask(SupplyView, "supply.get")
+    async def supply(self, height: Height | None = None) -> SupplyView:
+        return await self._ask(SupplyView, "supply.get", height=height)
 
     async def submit(self, raw: bytes) -> Hash:
         """Submit an encoded transaction; its id."""
@@ -200,8 +253,8 @@ class Client:
         """Submit a transaction that carries SubmitJob; the job's id."""
         return await self._id("job.submit", raw=raw.hex())
 
-    async def job(self, id: Hash) -> JobView:
-        return await self._ask(JobView, "job.get", id=id.hex())
+    async def job(self, id: Hash, height: Height | None = None) -> JobView:
+        return await self._ask(JobView, "job.get", id=id.hex(), height=height)
 
     async def jobs(self, after: Hash | None = None, limit: int = PAGE_MAX) -> tuple[JobView, ...]:
         return await self._list(JobView, Jobs, "job.list", after=_hex(after), limit=limit)
@@ -210,14 +263,15 @@ class Client:
         """Submit a transaction that carries SubmitTask; the task's id."""
         return await self._id("learn.submit", raw=raw.hex())
 
-    async def task(self, id: Hash) -> TaskView:
-        return await self._ask(TaskView, "learn.get", id=id.hex())
+    async def task(self, id: Hash, height: Height | None = None) -> TaskView:
+        return await self._ask(TaskView, "learn.get", id=id.hex(), height=height)
 
     async def tasks(self, after: Hash | None = None, limit: int = PAGE_MAX) -> tuple[TaskView, ...]:
         return await self._list(TaskView, Tasks, "learn.list", after=_hex(after), limit=limit)
 
-    async def round(self, task: Hash, round: int) -> RoundView:
-        return await self._ask(RoundView, "learn.round", task=task.hex(), round=round)
+    async def round(self, task: Hash, round: int, height: Height | None = None) -> RoundView:
+        asked = {"task": task.hex(), "round": round, "height": height}
+        return await self._ask(RoundView, "learn.round", **asked)
 
     async def rounds(
         self, task: Hash, first: int = 0, limit: int = PAGE_MAX
@@ -246,28 +300,55 @@ class Client:
 
     def subscribe_blocks(self) -> AbstractAsyncContextManager[Notifications[BlockSummary]]:
         """Each block as it is finalized."""
-        return open_subscription(self._url, self._token, BlockSummary, {"topic": "blocks"})
+        return self._follow(BlockSummary, {"topic": "blocks"})
 
     def subscribe_events(
         self, kinds: Sequence[str] = (), subject: str | None = None
     ) -> AbstractAsyncContextManager[Notifications[EventNotice]]:
         """Events of finalized blocks: of these kinds, naming this address or hex id, or all."""
         params = {"topic": "events", "kinds": list(kinds), "subject": subject}
-        return open_subscription(self._url, self._token, EventNotice, params)
+        return self._follow(EventNotice, params)
 
     def subscribe_receipts(
         self, subject: str | None = None
     ) -> AbstractAsyncContextManager[Notifications[ReceiptNotice]]:
         """Receipts of the transaction with this hex id, of this address, or all."""
         params = {"topic": "receipts", "subject": subject}
-        return open_subscription(self._url, self._token, ReceiptNotice, params)
+        return self._follow(ReceiptNotice, params)
 
     def subscribe_rounds(
         self, task: Hash | None = None
     ) -> AbstractAsyncContextManager[Notifications[RoundView]]:
         """A learning round whenever it moved: of this task, or of all."""
         params = {"topic": "rounds", "subject": _hex(task)}
-        return open_subscription(self._url, self._token, RoundView, params)
+        return self._follow(RoundView, params)
+
+    @asynccontextmanager
+    async def _follow(
+        self, kind: type[T], params: dict[str, Any]
+    ) -> AsyncIterator[Notifications[T]]:
+        """At the first node that answers."""
+        nodes = self._transport
+        async with AsyncExitStack() as opened:
+            for left in range(nodes.count - 1, -1, -1):
+                following = open_subscription(nodes.url, self._token, kind, params)
+                try:
+                    notifications = await opened.enter_async_context(following)
+                except Unavailable:
+                    if left == 0:
+                        raise
+                    nodes.leave()
+                else:
+                    break
+            yield notifications
+
+    async def _proven(
+        self, light: LightClient, table: Table[Record], key: bytes, height: Height | None
+    ) -> tuple[Record | None, Header]:
+        value, header = await checked_anywhere(
+            lambda: light.read(table.prefix + key, height), self._transport
+        )
+        return None if value is None else table.decode(value), header
 
     async def _ask(self, kind: type[T], method: str, **params: Any) -> T:
         answer: T = await self.request(method, kind, **params)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from p2p_aios.codec.cid import cid_of
 from p2p_aios.crypto.keys import KeyPair
-from p2p_aios.errors import Invalid
+from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.params import PRESETS
 from p2p_aios.rpc.feed import Feed
 from p2p_aios.rpc.projection import decode_transaction
@@ -23,6 +23,7 @@ from p2p_aios.types.compute import JobKind, SubmitJob
 from p2p_aios.types.event import Event, JobSubmitted, TaskOpened, Transferred
 from p2p_aios.types.genesis import Genesis, GenesisAccount, GenesisValidator, chain_id
 from p2p_aios.types.learning import Score, SubmitTask, Verdict
+from p2p_aios.types.proof import FinalityProof, StateProof
 from p2p_aios.types.receipt import SUCCESS, BlockOutcome, Receipt, receipts_root
 from p2p_aios.types.transaction import CheckedTransaction, Transfer, check_transaction
 from p2p_aios.types.views import (
@@ -230,7 +231,8 @@ class MemoryBackend:
             return self.final[id]
         return next((_status(each, None, None) for each in self.waiting if each.id == id), None)
 
-    async def account(self, address: Address) -> AccountView:
+    async def account(self, address: Address, height: Height | None = None) -> AccountView:
+        self._require_latest(height)
         nonce = self.nonces.get(address, 0)
         waiting = sum(each.sender == address for each in self.waiting)
         balance = Amount(self.balances.get(address, 0))
@@ -248,7 +250,8 @@ class MemoryBackend:
         member = Member(VALIDATOR.address, VALIDATOR.public_key, peer, 100)
         return Committee(Epoch(0), (member,), ZERO_HASH)
 
-    async def supply(self) -> SupplyView:
+    async def supply(self, height: Height | None = None) -> SupplyView:
+        self._require_latest(height)
         target = Amount(1000 * GENESIS.dormant_sat)
         zero = Amount(0)
         return SupplyView(
@@ -268,19 +271,22 @@ class MemoryBackend:
     async def workers(self) -> tuple[WorkerView, ...]:
         return (WorkerView(BOB.address, VALIDATOR.address, 2, 1, (JobKind.TRAIN,), False),)
 
-    async def job(self, id: Hash) -> JobView | None:
+    async def job(self, id: Hash, height: Height | None = None) -> JobView | None:
+        self._require_latest(height)
         return self.job_views.get(id)
 
     async def jobs(self, after: Hash | None, limit: int) -> tuple[JobView, ...]:
         return tuple(_page(self.job_views, after, limit))
 
-    async def task(self, id: Hash) -> TaskView | None:
+    async def task(self, id: Hash, height: Height | None = None) -> TaskView | None:
+        self._require_latest(height)
         return self.task_views.get(id)
 
     async def tasks(self, after: Hash | None, limit: int) -> tuple[TaskView, ...]:
         return tuple(_page(self.task_views, after, limit))
 
-    async def round(self, task: Hash, round: int) -> RoundView | None:
+    async def round(self, task: Hash, round: int, height: Height | None = None) -> RoundView | None:
+        self._require_latest(height)
         return self.round_views.get((task, round))
 
     async def rounds(self, task: Hash, first: int, limit: int) -> tuple[RoundView, ...] | None:
@@ -288,6 +294,16 @@ class MemoryBackend:
             return None
         numbers = sorted(n for of, n in self.round_views if of == task and n >= first)
         return tuple(self.round_views[task, number] for number in numbers[:limit])
+
+    async def prove_state(self, key: bytes, height: Height | None) -> StateProof:
+        raise Unavailable("height_pruned", f"no trie in memory: {key.hex()} at {height}")
+
+    async def prove_block(self, height: Height | None) -> FinalityProof:
+        raise Unavailable("finality_unproven", f"no certificates in memory: {height}")
+
+    def _require_latest(self, height: Height | None) -> None:
+        if height not in (None, len(self.blocks)):
+            raise Unavailable("height_pruned", "a node in memory knows the latest state only")
 
     async def put_blob(self, data: bytes) -> Cid:
         cid = cid_of(data)

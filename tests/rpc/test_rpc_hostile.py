@@ -18,6 +18,7 @@ from p2p_aios.rpc.feed import Feed
 from p2p_aios.rpc.methods import METHODS
 from p2p_aios.rpc.registry import Service
 from p2p_aios.rpc.server import serve_rpc
+from p2p_aios.units import Height
 from tests.rpc.memory_backend import MemoryBackend
 from tests.rpc.serving import Served, forever, serving
 
@@ -263,7 +264,7 @@ async def test_taken_port_says_so() -> None:
 
 async def test_fault_in_a_handler_is_an_internal_error(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(MemoryBackend):
-        async def supply(self) -> Any:
+        async def supply(self, _: Height | None = None) -> Any:
             raise ZeroDivisionError("secret detail")
 
     async with serving(backend=Broken()) as served:
@@ -275,7 +276,7 @@ async def test_fault_in_a_handler_is_an_internal_error(caplog: pytest.LogCapture
 
 
 class Rotten(MemoryBackend):
-    async def supply(self) -> Any:
+    async def supply(self, _: Height | None = None) -> Any:
         raise Corrupt("trie_corrupt", "a node is gone")
 
 
@@ -304,7 +305,7 @@ async def test_corrupt_disk_stops_the_server(ask: Callable[[Served], Awaitable[N
 
 def test_deadline_of_a_message() -> None:
     class Stuck(MemoryBackend):
-        async def supply(self) -> Any:
+        async def supply(self, _: Height | None = None) -> Any:
             await trio.sleep_forever()
 
     async def ask() -> tuple[bytes | None, float]:

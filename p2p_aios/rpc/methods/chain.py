@@ -44,6 +44,14 @@ class GetBlocks:
 @dataclass(frozen=True, slots=True)
 class GetAccount:
     address: Address
+    height: Height | None = None
+    """State after this block; none: the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetSupply:
+    height: Height | None = None
+    """State after this block; none: the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,7 @@ async def get_blocks(service: Service, asked: GetBlocks) -> tuple[BlockSummary, 
 @method("account.get", GetAccount, AccountView)
 async def get_account(service: Service, asked: GetAccount) -> AccountView:
     """Balance and nonces of an account."""
-    return await service.backend.account(asked.address)
+    return await service.backend.account(asked.address, asked.height)
 
 
 @method("validator.list", NoParameters, Validators)
@@ -100,10 +108,10 @@ async def get_committee(service: Service, asked: GetCommittee) -> Committee:
     return committee
 
 
-@method("supply.get", NoParameters, SupplyView)
-async def supply(service: Service, _: NoParameters) -> SupplyView:
+@method("supply.get", GetSupply, SupplyView)
+async def supply(service: Service, asked: GetSupply) -> SupplyView:
     """Where every unit is."""
-    return await service.backend.supply()
+    return await service.backend.supply(asked.height)
 
 
 async def _height(service: Service, asked: GetBlock) -> Height:

@@ -9,11 +9,14 @@ from p2p_aios.rpc.methods.transaction import SubmitTransaction, submit_action
 from p2p_aios.rpc.registry import NoParameters, Service, method
 from p2p_aios.types.compute import JobId, SubmitJob
 from p2p_aios.types.views import PAGE_MAX, Jobs, JobView, Workers, WorkerView
+from p2p_aios.units import Height
 
 
 @dataclass(frozen=True, slots=True)
 class GetJob:
     id: JobId
+    height: Height | None = None
+    """State after this block; none: the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ async def submit_job(service: Service, asked: SubmitTransaction) -> JobId:
 @method("job.get", GetJob, JobView)
 async def get_job(service: Service, asked: GetJob) -> JobView:
     """A job, who holds it and what came of it."""
-    job = await service.backend.job(asked.id)
+    job = await service.backend.job(asked.id, asked.height)
     if job is None:
         raise Invalid("unknown_job", f"no job {asked.id.hex()} in finalized state")
     return job

@@ -9,6 +9,7 @@ from p2p_aios.rpc.methods.transaction import SubmitTransaction, submit_action
 from p2p_aios.rpc.registry import Service, method
 from p2p_aios.types.learning import Round, SubmitTask, TaskId
 from p2p_aios.types.views import PAGE_MAX, Rounds, RoundView, Tasks, TaskView
+from p2p_aios.units import Height
 
 PageLimit = Annotated[int, Range(1, PAGE_MAX)]
 
@@ -16,6 +17,8 @@ PageLimit = Annotated[int, Range(1, PAGE_MAX)]
 @dataclass(frozen=True, slots=True)
 class GetTask:
     id: TaskId
+    height: Height | None = None
+    """State after this block; none: the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class ListTasks:
 class GetRound:
     task: TaskId
     round: Round
+    height: Height | None = None
+    """State after this block; none: the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ async def submit_task(service: Service, asked: SubmitTransaction) -> TaskId:
 @method("learn.get", GetTask, TaskView)
 async def get_task(service: Service, asked: GetTask) -> TaskView:
     """A learning task and where it stands."""
-    task = await service.backend.task(asked.id)
+    task = await service.backend.task(asked.id, asked.height)
     if task is None:
         raise _unknown(asked.id)
     return task
@@ -62,7 +67,7 @@ async def list_tasks(service: Service, asked: ListTasks) -> tuple[TaskView, ...]
 @method("learn.round", GetRound, RoundView)
 async def get_round(service: Service, asked: GetRound) -> RoundView:
     """One round: seats, updates, verdicts, aggregate and score."""
-    found = await service.backend.round(asked.task, asked.round)
+    found = await service.backend.round(asked.task, asked.round, asked.height)
     if found is None:
         raise Invalid("unknown_round", f"task {asked.task.hex()} has no round {asked.round} yet")
     return found

@@ -1,0 +1,102 @@
+"""Checking what a node says of the state, given a committee that one trusts. Pure functions.
+
+A proof leads from the value over the state trie to a header's state_root, over headers to one that
+is certified, and from that to the committee's signatures. Committees follow from one another: each
+header commits to its own epoch's and to the next one's members (`Header.committee_hash`).
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from p2p_aios.codec import schema
+from p2p_aios.consensus.committee import last_height, verify_certificate
+from p2p_aios.errors import Invalid, invariant
+from p2p_aios.ledger.genesis import genesis_state
+from p2p_aios.ledger.tables import COMMITTEES, epoch_key
+from p2p_aios.trie.codec import STATE_CODEC, state_path
+from p2p_aios.trie.proof import verify_proof
+from p2p_aios.types.block import Header, block_hash
+from p2p_aios.types.committee import Committee, committee_hash
+from p2p_aios.types.genesis import Genesis, chain_id
+from p2p_aios.types.proof import FinalityProof, StateProof
+from p2p_aios.types.vote import VoteKind
+from p2p_aios.units import Epoch, Hash, Height
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """Where checking begins: a committee of a chain, known from elsewhere than the node asked.
+
+    From genesis, or from a checkpoint: a chain more than 14 days old needs one (DESIGN §6, "Long
+    range"), for old committees have nothing left to lose.
+    """
+
+    chain_id: Hash
+    epoch_blocks: int
+    committee: Committee
+
+
+def trust_genesis(genesis: Genesis) -> Trusted:
+    """The committee of epoch 0. Raises Invalid as `genesis_state`."""
+    stored = genesis_state(genesis)[COMMITTEES.prefix + epoch_key(0)]
+    return Trusted(
+        chain_id(genesis),
+        genesis.params.epoch_blocks,
+        schema.decode(Committee, stored, len(stored)),
+    )
+
+
+def check_finality(committee: Committee, chain: Hash, proof: FinalityProof) -> Header:
+    """The first header, shown to be final. Raises Invalid: `proof_unlinked`,
+    `proof_uncertified`, and as `verify_certificate`."""
+    for older, newer in pairwise(proof.headers):
+        if newer.parent != block_hash(older) or newer.height != older.height + 1:
+            raise Invalid("proof_unlinked", f"header {newer.height} does not follow the one before")
+    if any(header.chain_id != chain for header in proof.headers):
+        raise Invalid("proof_unlinked", "a header is of another chain")
+    last, ballot = proof.headers[-1], proof.certificate.ballot
+    if ballot.kind is not VoteKind.FINALIZE or ballot.block != block_hash(last):
+        raise Invalid("proof_uncertified", f"the certificate does not finalize {last.height}")
+    if last.epoch != ballot.epoch:
+        raise Invalid("proof_uncertified", "the certificate is of another epoch than its block")
+    verify_certificate(committee, chain, proof.certificate)
+    return proof.headers[0]
+
+
+def check_state(committee: Committee, chain: Hash, proof: StateProof) -> Header:
+    """The header whose state holds `proof.value` at `proof.key`.
+
+    Raises Invalid: `proof_value_differs`, and as `check_finality` and `verify_proof`.
+    """
+    header = check_finality(committee, chain, proof.finality)
+    value = verify_proof(STATE_CODEC, header.state_root, state_path(proof.key), proof.nodes)
+    if value != proof.value:
+        raise Invalid("proof_value_differs", "the trie holds another value than the node names")
+    return header
+
+
+def check_succession(
+    trusted: Trusted, claimed: Committee, following: Committee, proof: FinalityProof
+) -> Committee:
+    """The committee after the trusted one; its seed is claimed still, its members are proven.
+
+    `claimed` is the trusted committee as the node knows it by now, seed included; `proof` is of a
+    block of its epoch. Raises Invalid(`committee_unproven`), and as `check_finality`.
+    """
+    known = trusted.committee
+    header = check_finality(known, trusted.chain_id, proof)
+    if header.epoch != known.epoch:
+        raise Invalid("committee_unproven", f"block {header.height} is not of epoch {known.epoch}")
+    if (claimed.epoch, claimed.members) != (known.epoch, known.members):
+        raise Invalid("committee_unproven", f"the committee of epoch {known.epoch} is another")
+    if following.epoch != known.epoch + 1:
+        raise Invalid("committee_unproven", f"not the committee of epoch {known.epoch + 1}")
+    if committee_hash(claimed, following.members) != header.committee_hash:
+        raise Invalid("committee_unproven", f"block {header.height} commits to other committees")
+    return following
+
+
+def closing_height(trusted: Trusted) -> Height:
+    """The last block of the trusted committee's epoch: certified by that committee itself."""
+    invariant(trusted.epoch_blocks > 0, "an epoch has blocks")
+    return last_height(Epoch(trusted.committee.epoch), trusted.epoch_blocks)
