@@ -3,7 +3,7 @@
 
 import logging
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +18,9 @@ from p2p_aios.types.gateway import (
     LENGTH_BYTES,
     AgentCall,
     AgentReply,
-    AgentRequest,
     Contributor,
     Failure,
     Signed,
-    error_of,
     failure_of,
     frame_of,
     length_of,
@@ -57,26 +55,6 @@ async def open_agent_socket(agent: Agent, path: Path) -> AsyncIterator[None]:
         finally:
             nursery.cancel_scope.cancel()
             path.unlink(missing_ok=True)
-
-
-async def call_agent(
-    path: Path, request: AgentRequest, blobs: Sequence[bytes] = ()
-) -> Contributor | Signed:
-    """Ask the agent at `path`; raises the AiosError it answers, or Unavailable(`agent_gone`)."""
-    header = schema.encode(AgentCall(len(blobs), request))
-    try:
-        async with await trio.open_unix_socket(str(path)) as stream:
-            for part in (header, *blobs):
-                await stream.send_all(frame_of(part))
-            reply = schema.decode_as(AgentReply, await _receive_frame(stream))
-            if isinstance(reply, Failure):
-                raise error_of(reply)
-            if isinstance(reply, Signed):
-                return replace(reply, output=await _receive_frame(stream))
-            assert isinstance(reply, Contributor)
-            return reply
-    except (OSError, trio.BrokenResourceError) as error:
-        raise Unavailable("agent_gone", f"no agent answers at {path}: {error}") from None
 
 
 def _listen(path: Path) -> trio.SocketListener:

@@ -12,7 +12,6 @@ from typing import Final
 import coincurve
 
 from p2p_aios.crypto.bech32m import decode_bech32m, encode_bech32m, from_groups, to_groups
-from p2p_aios.crypto.hashing import signing_digest
 from p2p_aios.errors import Invalid
 from p2p_aios.units import Address, Hash, PublicKey, Signature
 
@@ -39,11 +38,8 @@ class KeyPair:
         public = PublicKey(coincurve.PrivateKey(secret).public_key.format())
         return KeyPair(secret, public, address_of(public))
 
-    def sign(self, kind: str, chain_id: Hash, payload: bytes) -> Signature:
-        """Sign `payload` as a message of `kind` on the chain (deterministic, RFC 6979)."""
-        return self.sign_digest(signing_digest(kind, chain_id, payload))
-
     def sign_digest(self, digest: Hash) -> Signature:
+        """Sign what `signing_digest` made of a message (deterministic, RFC 6979)."""
         recoverable = coincurve.PrivateKey(self.secret).sign_recoverable(digest, hasher=None)
         return Signature(recoverable[:64])
 

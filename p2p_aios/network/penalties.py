@@ -36,7 +36,7 @@ class Penalties:
     def __init__(self) -> None:
         self._records: dict[bytes, _Record] = {}
         self.bans = 0
-        """Bans since the start, pardoned and past ones included."""
+        """Bans since the start, past ones included."""
 
     def penalize(self, peer: bytes, points: int, now_s: float) -> bool:
         """Add points; True if this brought a ban about."""
@@ -58,7 +58,3 @@ class Penalties:
     def is_banned(self, peer: bytes, now_s: float) -> bool:
         record = self._records.get(peer)
         return record is not None and now_s < record.banned_until_s
-
-    def pardon(self, peer: bytes) -> None:
-        """Forget everything about a peer (an operator's decision)."""
-        self._records.pop(peer, None)

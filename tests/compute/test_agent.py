@@ -1,17 +1,22 @@
-"""The agent over its real socket: what it signs, and what it refuses."""
+"""The agent over its real socket, asked by the actor that asks it in a cluster: what it signs, and
+what it refuses."""
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import trio
 
 from compute.agent import Agent, Policy
-from compute.agent_socket import call_agent, open_agent_socket
+from compute.agent_socket import open_agent_socket
+from compute.contributor import ContributorActor
+from compute.environment import AGENT_SOCKET
 from compute.evaluate import evaluate
 from compute.jobs import code_digest, environment_digest, input_digest
 from compute.judge import judge
@@ -32,14 +37,18 @@ from p2p_aios.types.compute import (
     TrainArguments,
 )
 from p2p_aios.types.gateway import (
+    AgentCall,
+    AgentReply,
     Contributor,
     Describe,
+    Failure,
     RegisterOffer,
     RevealRound,
     RunJob,
     Signed,
     Terms,
     TrainRound,
+    error_of,
     frame_of,
 )
 from p2p_aios.types.learning import (
@@ -77,6 +86,18 @@ async def open_agent(folder: Path, data: LocalData, **policy: Any) -> AsyncItera
     path = folder / "agent.sock"
     async with open_agent_socket(Agent(KEY, rules, data, folder), path):
         yield path
+
+
+async def call_agent(path: Path, request: Any, blobs: Sequence[bytes] = ()) -> Contributor | Signed:
+    """What the agent answers; raises the error it answers."""
+    with mock.patch.dict(os.environ, {AGENT_SOCKET: str(path)}):
+        actor = ContributorActor()
+    header = schema.encode(AgentCall(len(blobs), request))
+    frame, output = await trio.to_thread.run_sync(actor.call, 20.0, header, *blobs)
+    reply = schema.decode_as(AgentReply, frame)
+    if isinstance(reply, Failure):
+        raise error_of(reply)
+    return replace(reply, output=output) if isinstance(reply, Signed) else reply
 
 
 async def ask(path: Path, request: Any, *blobs: bytes) -> Signed:

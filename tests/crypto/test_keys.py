@@ -155,7 +155,7 @@ def test_one_flipped_bit_anywhere_is_refused() -> None:
 
 def test_kind_chain_and_payload_are_all_signed() -> None:
     key = key_of(11)
-    signature = key.sign("vote", CHAIN, b"payload")
+    signature = key.sign_digest(signing_digest("vote", CHAIN, b"payload"))
     assert is_signed(key.public_key, signing_digest("vote", CHAIN, b"payload"), signature)
     for digest in (
         signing_digest("transaction", CHAIN, b"payload"),

@@ -50,11 +50,10 @@ def test_a_banned_peer_is_not_banned_again_for_the_same_time():
     assert penalties.bans == 1
 
 
-def test_memory_is_bounded_and_a_pardon_is_complete():
+def test_memory_is_bounded():
     penalties = Penalties()
     for number in range(RECORDS_MAX + 10):
         penalties.penalize(b"%d" % number, GARBAGE, 0.0)
     assert len(penalties._records) == RECORDS_MAX
     assert not penalties.is_banned(b"3", 1.0)
-    penalties.pardon(b"20")
-    assert not penalties.is_banned(b"20", 1.0)
+    assert penalties.is_banned(b"20", 1.0)
