@@ -8,13 +8,14 @@ refused, and a node that listens on the loopback interface answers only to loopb
 import hmac
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from typing import Annotated, Any, Final
 
 import trio
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -28,6 +29,7 @@ from p2p_aios.rpc.dispatch import BATCH_MAX, Dispatcher, write_json
 from p2p_aios.rpc.faults import error_response
 from p2p_aios.rpc.methods import METHODS
 from p2p_aios.rpc.methods.blob import find_blob
+from p2p_aios.rpc.rates import Rates
 from p2p_aios.rpc.registry import Service
 from p2p_aios.rpc.websocket import Session
 from p2p_aios.types.views import BlobView
@@ -56,6 +58,12 @@ class RpcConfig:
     blob_bytes_max: Annotated[int, Range(1024, 1 << 30)] = 64 << 20
     batch_max: Annotated[int, Range(1, 10_000)] = BATCH_MAX
     connections_max: Annotated[int, Range(1, 1 << 16)] = 256
+    calls_per_s: Annotated[int, Range(1, 10**6)] = 200
+    """Of one client address without the token, over time."""
+    calls_burst: Annotated[int, Range(1, 10**6)] = 1000
+    """What it may ask at once."""
+    limits_loopback: bool = False
+    """Whether programs of this machine are held to that as well."""
 
 
 class RpcApp:
@@ -66,6 +74,7 @@ class RpcApp:
         self._config = config
         self._requests = trio.CapacityLimiter(REQUESTS_MAX)
         self._transfers = trio.CapacityLimiter(BLOB_TRANSFERS_MAX)
+        self._rates = Rates(config.calls_per_s, config.calls_burst)
 
     async def call(self, request: Request) -> Response:
         """`POST /`"""
@@ -75,7 +84,7 @@ class RpcApp:
             _take(self._requests)
             try:
                 body = await read_body(request, self._config.body_bytes_max, BODY_S_MAX)
-                answer = await self._dispatcher(request.headers).answer(body)
+                answer = await self._dispatcher(request).answer(body)
             finally:
                 self._requests.release()
         except (Invalid, Unavailable) as fault:
@@ -89,6 +98,7 @@ class RpcApp:
         try:
             if not self._is_authorized(request.headers):
                 raise Invalid("unauthorized", "PUT /blob needs the node's bearer token")
+            self._charge(request, 1)
             _take(self._transfers)
             try:
                 data = await read_body(request, self._config.blob_bytes_max, BLOB_S_MAX)
@@ -103,6 +113,7 @@ class RpcApp:
         """`GET /blob/<cid>`: its bytes."""
         try:
             cid = parse_cid(request.path_params["cid"])
+            self._charge(request, 1)
             _take(self._transfers)
             try:
                 data = await self._find_blob(cid)
@@ -123,16 +134,30 @@ class RpcApp:
 
     async def open_session(self, socket: WebSocket) -> None:
         """`/ws`"""
-        await Session(socket, self._dispatcher(socket.headers)).run()
+        await Session(socket, self._dispatcher(socket)).run()
 
     async def _find_blob(self, cid: Cid) -> bytes:
         with trio.move_on_after(BLOB_S_MAX):
             return await find_blob(self._service, cid)
         raise Unavailable("deadline_exceeded", "the blob was not found in time; try later")
 
-    def _dispatcher(self, headers: Headers) -> Dispatcher:
-        is_authorized = self._is_authorized(headers)
-        return Dispatcher(self._service, METHODS, is_authorized, self._config.batch_max)
+    def _dispatcher(self, caller: HTTPConnection) -> Dispatcher:
+        return Dispatcher(
+            self._service,
+            METHODS,
+            self._is_authorized(caller.headers),
+            self._config.batch_max,
+            partial(self._charge, caller),
+        )
+
+    def _charge(self, caller: HTTPConnection, calls: int) -> None:
+        """Raises Unavailable(`rate_limited`)."""
+        host = "" if caller.client is None else caller.client.host
+        if is_loopback(host) and not self._config.limits_loopback:
+            return
+        if self._config.token is not None and self._is_authorized(caller.headers):
+            return
+        self._rates.take(host, calls, trio.current_time())
 
     def _is_authorized(self, headers: Headers) -> bool:
         if self._config.token is None:
@@ -240,6 +265,7 @@ _STATUS: Final = {
     "host_wrong": 403,
     "origin_wrong": 403,
     "blob_unavailable": 404,
+    "rate_limited": 429,
 }
 
 

@@ -6,7 +6,7 @@ pipelined. One deadline and one answer size bound the whole message.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -36,6 +36,8 @@ class Dispatcher:
     is_authorized: bool
     """Whether the caller may change state."""
     batch_max: int = BATCH_MAX
+    charge: Callable[[int], None] = lambda _: None
+    """Called before so many calls run; raises Unavailable(`rate_limited`) against them."""
 
     async def answer(self, message: bytes | str) -> bytes | None:
         """The answer to one message; None where it holds notifications only.
@@ -43,6 +45,8 @@ class Dispatcher:
         Raises Corrupt alone; every other fault is part of the answer.
         """
         try:
+            # What cannot be read counts as well, and a batch for what it holds.
+            self.charge(1)
             request = parse_json(message)
             if not isinstance(request, list):
                 return await self._answer_calls([request], trio.current_time() + MESSAGE_S_MAX)
@@ -50,7 +54,8 @@ class Dispatcher:
                 raise Invalid("request_malformed", "a batch holds at least one call")
             if len(request) > self.batch_max:
                 raise Invalid("batch_too_large", f"at most {self.batch_max} calls in a batch")
-        except Invalid as fault:
+            self.charge(len(request) - 1)
+        except (Invalid, Unavailable) as fault:
             return write_json(error_response(fault))
         answers = await self._answer_calls(request, trio.current_time() + MESSAGE_S_MAX)
         return None if answers is None else b"[" + answers + b"]"
