@@ -20,7 +20,7 @@ def show(
         str | None, typer.Argument(metavar="HEIGHT|HASH", help="Default: the last one.")
     ] = None,
     has_transactions: Annotated[
-        bool, typer.Option("--transactions", help="Decode the transactions.")
+        bool, typer.Option("--transactions", "--tx", help="Decode the transactions.")
     ] = False,
     has_outcome: Annotated[bool, typer.Option("--events", help="Add receipts and events.")] = False,
 ) -> None:
@@ -28,7 +28,7 @@ def show(
 
     \b
     aios block show
-    aios block show 120 --transactions --events
+    aios block show 120 --tx --events
     """
     at: Any = None if place is None else checked(parse_place)(place)
     emit(

@@ -26,6 +26,7 @@ GROUPS: Final = {
     "learn": "p2p_aios.cli.learn:app",
     "blob": "p2p_aios.cli.blob:app",
     "worker": "p2p_aios.cli.worker:app",
+    "events": "p2p_aios.cli.events:app",
     "db": "p2p_aios.cli.db:app",
     "doctor": "p2p_aios.cli.doctor:app",
 }

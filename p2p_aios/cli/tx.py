@@ -1,7 +1,8 @@
 """`aios tx`: send value, and follow transactions."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 
@@ -16,17 +17,28 @@ from p2p_aios.cli.arguments import (
     unlock,
 )
 from p2p_aios.cli.blobfile import upload
-from p2p_aios.cli.display import emit, emit_fields, text_of
+from p2p_aios.cli.display import emit, emit_fields, emit_json, text_of
 from p2p_aios.cli.session import ask, current
-from p2p_aios.crypto.keys import KeyPair
+from p2p_aios.cli.transferfile import read_transfers
+from p2p_aios.codec import schema
+from p2p_aios.crypto.keys import KeyPair, format_address
+from p2p_aios.errors import AiosError, Invalid
 from p2p_aios.sdk.client import Client, require_success
-from p2p_aios.types.transaction import Action, Transfer
+from p2p_aios.types.transaction import (
+    TRANSACTION_BYTES_MAX,
+    Action,
+    Transaction,
+    Transfer,
+    check_transaction,
+)
 from p2p_aios.types.views import TransactionStatus
 from p2p_aios.units import Address, Amount, Hash
 
 app = typer.Typer(
     help="Send value, and follow transactions.", no_args_is_help=True, add_completion=False
 )
+IN_FLIGHT_MAX: Final = 32
+"""Of a batch: a node takes 64 of one account at once, and some may still wait there."""
 NoWaitOption = Annotated[
     bool, typer.Option("--no-wait", help="Print the id once it is submitted; do not wait.")
 ]
@@ -70,6 +82,83 @@ def wait(id: IdArgument, timeout_s: TimeoutOption = 30) -> None:
     aios tx wait 3f9c... --timeout 60
     """
     emit(ask(lambda client: client.wait(Hash(id), timeout_s)))
+
+
+@app.command()
+def batch(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or JSON lines: to, amount.")],
+    key: KeyOption = "default",
+    timeout_s: TimeoutOption = 30,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Send many transfers in the order of the file, and tell of each how it became final.
+
+    The file is checked before anything is sent. A line that the node refuses, or that fails, ends
+    it with status 1: of the few lines that were under way with it, each is told of.
+
+    \b
+    aios tx batch payroll.csv --key alice
+    """
+    transfers = read_transfers(file)
+    signer = unlock(key, passphrase_file)
+
+    async def run(client: Client) -> None:
+        for start in range(0, len(transfers), IN_FLIGHT_MAX):
+            await _send_lines(client, signer, transfers[start : start + IN_FLIGHT_MAX], timeout_s)
+
+    ask(run)
+
+
+async def _send_lines(
+    client: Client, key: KeyPair, lines: Sequence[tuple[int, Transfer]], timeout_s: float
+) -> None:
+    """As many as may wait at once: send all, then wait for each."""
+    sent: list[tuple[int, Hash]] = []
+    fault: AiosError | None = None
+    for line, transfer in lines:
+        try:
+            sent.append((line, await client.send(key, transfer)))
+        except AiosError as refusal:
+            # Those that were sent are told of first.
+            fault = refusal
+            fault.message = f"line {line}: {fault.message}"
+            break
+    for line, id in sent:
+        status = await client.wait(id, timeout_s)
+        code = status.receipt.code if status.receipt else None
+        told = {"line": line, "id": id.hex(), "height": status.height, "code": code}
+        if current().is_json:
+            emit_json(told)
+        else:
+            print(f"line {line}  {id.hex()}  height {status.height}  {code}", flush=True)
+        try:
+            require_success(status)
+        except Invalid as failure:
+            fault = fault or failure
+    if fault is not None:
+        raise fault
+
+
+@app.command()
+def decode(
+    raw: Annotated[str, typer.Argument(metavar="RAW", help="The encoded transaction, in hex.")],
+) -> None:
+    """Decode a transaction and check its signature, without asking any node.
+
+    \b
+    aios tx decode 8284...
+    """
+    try:
+        encoded = bytes.fromhex(raw.removeprefix("0x"))
+    except ValueError:
+        raise Invalid("raw_malformed", "a transaction is given in hex digits") from None
+    transaction = schema.decode(Transaction, encoded, TRANSACTION_BYTES_MAX)
+    checked = check_transaction(encoded, transaction.body.chain_id)
+    if current().is_json:
+        emit_json({"id": checked.id.hex(), "transaction": schema.to_json(transaction)})
+        return
+    emit_fields({"id": checked.id.hex(), "from": format_address(checked.sender)})
+    emit(transaction)
 
 
 def submit(
