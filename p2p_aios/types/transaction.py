@@ -96,6 +96,8 @@ class Transaction:
 
 RawTransaction = Annotated[bytes, Size(1, TRANSACTION_BYTES_MAX)]
 """A transaction's canonical encoding, as blocks and messages carry it."""
+_SIGNATURE_FIELD_BYTES: Final = 2 + 64
+"""Of an encoded transaction's end: CBOR head and signature."""
 BATCH_TRANSACTIONS_MAX: Final = 512
 TransactionBatch = Annotated[tuple[RawTransaction, ...], Size(1, BATCH_TRANSACTIONS_MAX)]
 """What one gossip message carries."""
@@ -134,7 +136,8 @@ def check_transaction(raw: bytes, chain_id: Hash) -> CheckedTransaction:
         )
     if is_high_s(transaction.signature):
         raise Invalid("signature_high_s", "use the low s of the two equivalent signatures")
-    digest = transaction_id(body)
+    # `raw` is canonical: what lies between its array head and its signature is the encoded body.
+    digest = signing_digest("transaction", chain_id, raw[1:-_SIGNATURE_FIELD_BYTES])
     if not is_signed(body.sender, digest, transaction.signature):
         raise Invalid("signature_invalid", "not a signature by the sender over this transaction")
     return CheckedTransaction(raw, digest, address_of(body.sender), body)
