@@ -15,7 +15,7 @@ from p2p_aios.cli.session import current
 from p2p_aios.errors import Invalid
 from testnet.bench.machine import describe_machine
 
-BENCHES: Final = ("finality", "tx", "execute", "node", "trie")
+BENCHES: Final = ("finality", "tx", "execute", "node", "rpc", "trie")
 """Modules of this package; each has NAME, SUMMARY and measure()."""
 
 bench_app = typer.Typer(
