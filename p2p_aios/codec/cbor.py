@@ -4,6 +4,7 @@ The subset: integers of up to 64 bits, byte strings, text, arrays, booleans and 
 maps or tags, so there is exactly one encoding of a value, and `decode` accepts no other.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 import cbor2
@@ -37,6 +38,20 @@ _NO_TAGS: Final = _RefuseTags()
 def encode(value: Any) -> bytes:
     """The one canonical encoding of `value` (lists, tuples, int, bytes, str, bool, None)."""
     return cbor2.dumps(value, canonical=True)
+
+
+def encode_array(items: Sequence[bytes]) -> bytes:
+    """The canonical array of values that are encoded already; at most 2^32 - 1 of them."""
+    count = len(items)
+    if count < 24:
+        head = bytes((0x80 + count,))
+    elif count < 2**8:
+        head = bytes((0x98, count))
+    elif count < 2**16:
+        head = b"\x99" + count.to_bytes(2, "big")
+    else:
+        head = b"\x9a" + count.to_bytes(4, "big")
+    return head + b"".join(items)
 
 
 def decode(data: bytes, bytes_max: int = MESSAGE_BYTES_MAX) -> Any:

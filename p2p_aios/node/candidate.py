@@ -18,7 +18,7 @@ from p2p_aios.trie.bulk import Change, update
 from p2p_aios.trie.codec import EMPTY_PASH_ROOT, STATE_CODEC, state_path
 from p2p_aios.trie.nodes import root_hash
 from p2p_aios.types.block import Block, Header, block_hash
-from p2p_aios.types.receipt import receipts_root
+from p2p_aios.types.receipt import EncodedOutcome, encode_outcome
 from p2p_aios.types.transaction import CheckedTransaction
 from p2p_aios.units import Address, Epoch, Hash, Height, Millis, View
 
@@ -35,6 +35,8 @@ class Candidate:
     execution: Execution = field(repr=False)
     change: Change = field(repr=False)
     """New trie nodes, stale ones and the root after this block."""
+    outcome: EncodedOutcome = field(repr=False)
+    """Receipts and events, as they were encoded for the header's root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,16 @@ def build_candidate(
     built = build_block(ground, _context(ground, slot), waiting)
     body = tuple(transaction.raw for transaction in built.transactions)
     change = _change(ground, built.execution, next_id)
-    header = _header(ground, slot, body, built.execution, change)
-    block = Block(header, body)
-    candidate = Candidate(block, block_hash(header), built.transactions, built.execution, change)
+    outcome = encode_outcome(built.execution.receipts, built.execution.events)
+    header = _header(ground, slot, body, outcome, change)
+    candidate = Candidate(
+        Block(header, body),
+        block_hash(header),
+        built.transactions,
+        built.execution,
+        change,
+        outcome,
+    )
     return candidate, built.rejected
 
 
@@ -109,11 +118,12 @@ def execute_candidate(
     slot = Slot(given.epoch, given.view, given.timestamp_ms, given.proposer, given.reveal)
     execution = execute_block(ground, _context(ground, slot, given.height), transactions)
     change = _change(ground, execution, next_id)
-    expected = _header(ground, slot, block.transactions, execution, change)
+    outcome = encode_outcome(execution.receipts, execution.events)
+    expected = _header(ground, slot, block.transactions, outcome, change)
     if expected != given:
         name = next(n for n in Header.__slots__ if getattr(expected, n) != getattr(given, n))
         raise Invalid(f"{name}_wrong", f"the header's {name} is not what execution yields")
-    return Candidate(block, block_hash(given), transactions, execution, change)
+    return Candidate(block, block_hash(given), transactions, execution, change, outcome)
 
 
 def _context(ground: Ground, slot: Slot, height: Height | None = None) -> BlockContext:
@@ -137,7 +147,7 @@ def _header(
     ground: Ground,
     slot: Slot,
     body: tuple[bytes, ...],
-    execution: Execution,
+    outcome: EncodedOutcome,
     change: Change,
 ) -> Header:
     return Header(
@@ -150,7 +160,7 @@ def _header(
         proposer=slot.proposer,
         reveal=slot.reveal,
         tx_root=merkle_root(body),
-        receipts_root=receipts_root(execution.receipts, execution.events),
+        receipts_root=outcome.root(),
         state_root=root_hash(STATE_CODEC, change.root),
         # No contribution is scored yet: the trie with its two sums is there, and empty.
         pash_root=EMPTY_PASH_ROOT,

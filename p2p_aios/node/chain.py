@@ -197,10 +197,14 @@ class Chain:
         """Write candidates that became final, oldest first; `certificate` is the last one's."""
         final = tuple(self._candidates[block] for block in blocks)
         invariant(final[0].block.header.parent == self.tip.hash, "final blocks follow the tip")
-        records = [_record(candidate, None) for candidate in final[:-1]]
-        records.append(_record(final[-1], certificate))
-        batch = FinalizedBatch(records, max(candidate.change.next_id for candidate in final))
-        await self._writer.run(self.store.commit, batch)
+
+        def write() -> None:
+            records = [_record(candidate, None) for candidate in final[:-1]]
+            records.append(_record(final[-1], certificate))
+            next_id = max(candidate.change.next_id for candidate in final)
+            self.store.commit(FinalizedBatch(records, next_id))
+
+        await self._writer.run(write)
         last = final[-1]
         header = last.block.header
         self.tip = Tip(
@@ -270,7 +274,7 @@ def _record(candidate: Candidate, certificate: Certificate | None) -> BlockRecor
         block_hash=candidate.hash,
         block=schema.encode(candidate.block),
         certificate=None if certificate is None else schema.encode(certificate),
-        outcome=schema.encode(BlockOutcome(execution.receipts, execution.events)),
+        outcome=candidate.outcome.encoded(),
         transactions=[transaction.id for transaction in candidate.transactions],
         state=execution.writes,
         nodes=candidate.change.nodes,

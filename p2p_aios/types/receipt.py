@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from p2p_aios.codec import schema
+from p2p_aios.codec import cbor, schema
 from p2p_aios.codec.limits import Size
 from p2p_aios.crypto.merkle import merkle_root
 from p2p_aios.types.event import Code, Event, Events
@@ -34,7 +34,28 @@ class BlockOutcome:
     """Done by the block itself: deadlines, draws, settlement."""
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedOutcome:
+    """A block's outcome, each part encoded once: for its header's root, and for the disk."""
+
+    receipts: tuple[bytes, ...]
+    events: bytes
+
+    def root(self) -> Hash:
+        """`Header.receipts_root`: Merkle root over the receipts and, last, the block's events."""
+        return merkle_root([*self.receipts, self.events])
+
+    def encoded(self) -> bytes:
+        """Canonical bytes of the BlockOutcome."""
+        return cbor.encode_array((cbor.encode_array(self.receipts), self.events))
+
+
+def encode_outcome(receipts: Sequence[Receipt], events: Sequence[Event]) -> EncodedOutcome:
+    """Of what a block's execution yields."""
+    encoded = tuple(schema.encode(receipt) for receipt in receipts)
+    return EncodedOutcome(encoded, schema.encode_as(Events, tuple(events)))
+
+
 def receipts_root(receipts: Sequence[Receipt], events: Sequence[Event]) -> Hash:
     """Merkle root over the encoded receipts and, last, the block's own events."""
-    leaves = [schema.encode(receipt) for receipt in receipts]
-    return merkle_root([*leaves, schema.encode_as(Events, tuple(events))])
+    return encode_outcome(receipts, events).root()

@@ -149,3 +149,8 @@ def test_shared_values_are_not_walked_again_and_again() -> None:
     for index in range(14):
         level = bytes.fromhex("d81c88") + level + bytes((0xD8, 0x1D, index)) * 7
     assert code_of(level) == "cbor_malformed"
+
+
+@pytest.mark.parametrize("count", [0, 1, 23, 24, 255, 256, 65_535, 65_536])
+def test_an_array_of_encoded_items_is_the_array_of_the_items(count: int) -> None:
+    assert cbor.encode_array([cbor.encode(7)] * count) == cbor.encode([7] * count)
