@@ -99,9 +99,11 @@ class BlockMeter:
         self._interval.observe((header.timestamp_ms - before_ms) / 1000)
         self._lag.observe(max(0.0, time.time() - header.timestamp_ms / 1000))
         if header.epoch != epoch:
-            self._nullified.inc(header.view - 1)
-        elif view is not None:
-            self._nullified.inc(header.view - view - 1)
+            view = 0
+        if view is not None:
+            # Whatever a quorum signs is final, even views that do not ascend: counters refuse to
+            # fall, and a figure must not end the node.
+            self._nullified.inc(max(0, header.view - view - 1))
         self._transactions.inc(len(candidate.transactions))
         self._last = (header.timestamp_ms, header.epoch, header.view)
 

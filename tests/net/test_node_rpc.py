@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
 
 from p2p_aios.errors import Invalid
 from p2p_aios.ledger.queries import read_account
@@ -45,7 +46,9 @@ async def test_every_question_is_answered(tmp_path: Path) -> None:
             assert (seen.validator, seen.view) == (None, 0)
             assert own.gateway is GatewayState.ABSENT
             assert own.height >= sent.height
-            assert not seen.is_syncing
+            with trio.fail_after(20):
+                while (await other.status()).is_syncing:
+                    await trio.sleep(0.05)
             await ask_the_rest(client)
 
 
