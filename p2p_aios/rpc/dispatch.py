@@ -20,6 +20,8 @@ BATCH_MAX: Final = 100
 """Most calls in one message."""
 ANSWER_BYTES_MAX: Final = 16 << 20
 """Largest answer to one message; calls beyond it are refused."""
+CALLS_PER_TURN: Final = 10
+"""Calls of a batch after which all else that the node does has its turn: consensus above all."""
 MESSAGE_S_MAX: Final = 30
 """Deadline of one message, all its calls together."""
 _NOTIFICATION: Final = object()
@@ -63,7 +65,9 @@ class Dispatcher:
     async def _answer_calls(self, calls: list[Any], deadline: float) -> bytes | None:
         answers: list[bytes] = []
         room = ANSWER_BYTES_MAX
-        for call in calls:
+        for index, call in enumerate(calls):
+            if index % CALLS_PER_TURN == CALLS_PER_TURN - 1:
+                await trio.lowlevel.checkpoint()
             answer = await self._answer_call(call, deadline, room)
             if answer is not None:
                 answers.append(answer)

@@ -37,6 +37,7 @@ from p2p_aios.types.proof import FinalityProof, StateProof
 from p2p_aios.types.receipt import SUCCESS
 from p2p_aios.types.transaction import Action
 from p2p_aios.types.views import (
+    LISTING_MAX,
     PAGE_MAX,
     AccountView,
     BlobView,
@@ -120,8 +121,10 @@ class Client:
         """Chain, height, consensus position, peers and compute gateway."""
         return await self._ask(NodeStatus, "node.status")
 
-    async def peers(self) -> tuple[PeerView, ...]:
-        return await self._list(PeerView, Peers, "node.peers")
+    async def peers(
+        self, after: str | None = None, limit: int = LISTING_MAX
+    ) -> tuple[PeerView, ...]:
+        return await self._list(PeerView, Peers, "node.peers", after=after, limit=limit)
 
     async def chain(self) -> tuple[Hash, Genesis]:
         """Chain id and genesis, asked for once.
@@ -189,8 +192,11 @@ class Client:
         """As the node gives it."""
         return await self._ask(FinalityProof, "block.proof", height=height)
 
-    async def validators(self) -> tuple[ValidatorView, ...]:
-        return await self._list(ValidatorView, Validators, "validator.list")
+    async def validators(
+        self, after: Address | None = None, limit: int = LISTING_MAX
+    ) -> tuple[ValidatorView, ...]:
+        page = {"after": _named(after), "limit": limit}
+        return await self._list(ValidatorView, Validators, "validator.list", **page)
 
     async def committee(self, epoch: int | None = None) -> Committee:
         """Voters of an epoch, by default of the current one."""
@@ -246,8 +252,11 @@ class Client:
             self._senders.pop(next(iter(self._senders)))
         return self._senders.setdefault(key.address, Sender(self, key))
 
-    async def workers(self) -> tuple[WorkerView, ...]:
-        return await self._list(WorkerView, Workers, "worker.list")
+    async def workers(
+        self, after: Address | None = None, limit: int = LISTING_MAX
+    ) -> tuple[WorkerView, ...]:
+        page = {"after": _named(after), "limit": limit}
+        return await self._list(WorkerView, Workers, "worker.list", **page)
 
     async def submit_job(self, raw: bytes) -> Hash:
         """Submit a transaction that carries SubmitJob; the job's id."""
@@ -387,3 +396,7 @@ def _read(annotation: Any, value: Any) -> Any:
 
 def _hex(value: bytes | None) -> str | None:
     return None if value is None else value.hex()
+
+
+def _named(address: Address | None) -> str | None:
+    return None if address is None else format_address(address)

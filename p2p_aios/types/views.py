@@ -32,7 +32,7 @@ from p2p_aios.units import (
 PAGE_MAX: Final = 100
 """Most entries in one answer of a listing; `after` or `first` asks for the next."""
 LISTING_MAX: Final = 4096
-"""Most entries of a listing without pages: peers, workers, validators."""
+"""Most entries of a listing that is short by nature: peers, workers, validators."""
 
 Text = Annotated[str, Size(0, 256)]
 Count = Annotated[int, Range(0, 2**63)]

@@ -1,6 +1,7 @@
 """Every method over real HTTP, against the in-memory node."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import trio
@@ -11,10 +12,10 @@ from p2p_aios.crypto.keys import format_address
 from p2p_aios.rpc.methods import METHODS
 from p2p_aios.rpc.methods.blob import SMALL_BLOB_BYTES_MAX
 from p2p_aios.rpc.registry import JSON
-from p2p_aios.sdk import sign_action
+from p2p_aios.sdk import Client, sign_action
 from p2p_aios.types.compute import JobKind, SubmitJob
 from p2p_aios.types.transaction import CheckedTransaction, Transfer
-from p2p_aios.units import AIOS, Amount, Height
+from p2p_aios.units import AIOS, Address, Amount, Height
 from tests.rpc.memory_backend import ALICE, BOB, GENESIS
 from tests.rpc.serving import Served, serving
 
@@ -165,3 +166,31 @@ async def test_blobs_inside_json_and_as_bodies() -> None:
             "cid_malformed"
         )
         assert await served.refusal("blob.put", ["%%%"]) == (-32000, "base64_malformed")
+
+
+async def test_short_listings_have_pages_too() -> None:
+    async with serving() as served:
+        backend = served.backend
+        workers = await backend.workers()
+        many = tuple(replace(workers[0], address=Address(bytes((n,)) * 20)) for n in (3, 1, 2))
+        validators = await backend.validators()
+        seats = tuple(replace(validators[0], address=each.address) for each in many)
+        peers = await backend.peers()
+        known = tuple(replace(peers[0], peer_id=f"16Uiu{n}") for n in (3, 1, 2))
+
+        async def listing(found: Any) -> Any:
+            return found
+
+        backend.workers = lambda: listing(many)  # type: ignore[method-assign]
+        backend.validators = lambda: listing(seats)  # type: ignore[method-assign]
+        backend.peers = lambda: listing(known)  # type: ignore[method-assign]
+        async with Client(served.url) as client:
+            ordered = sorted(each.address for each in many)
+            for ask in (client.workers, client.validators):
+                first = await ask(limit=2)
+                rest = await ask(after=first[-1].address, limit=2)
+                assert [each.address for each in (*first, *rest)] == ordered
+                assert await ask(after=rest[-1].address) == ()
+            assert [each.peer_id for each in await client.peers("16Uiu1", 1)] == ["16Uiu2"]
+        refused = await served.call("worker.list", {"limit": 0})
+        assert refused["error"]["data"]["code"] == "params_invalid"

@@ -11,6 +11,7 @@ from p2p_aios.types.block import FinalizedBlock
 from p2p_aios.types.committee import Committee
 from p2p_aios.types.genesis import Genesis
 from p2p_aios.types.views import (
+    LISTING_MAX,
     PAGE_MAX,
     AccountView,
     BlockSummaries,
@@ -55,6 +56,13 @@ class GetSupply:
 
 
 @dataclass(frozen=True, slots=True)
+class ListValidators:
+    after: Address | None = None
+    """Last address of the page before."""
+    limit: Annotated[int, Range(1, LISTING_MAX)] = LISTING_MAX
+
+
+@dataclass(frozen=True, slots=True)
 class GetCommittee:
     epoch: Epoch | None = None
     """None: the current one."""
@@ -93,10 +101,12 @@ async def get_account(service: Service, asked: GetAccount) -> AccountView:
     return await service.backend.account(asked.address, asked.height)
 
 
-@method("validator.list", NoParameters, Validators)
-async def list_validators(service: Service, _: NoParameters) -> tuple[ValidatorView, ...]:
-    """Registered validators, seated or not."""
-    return await service.backend.validators()
+@method("validator.list", ListValidators, Validators)
+async def list_validators(service: Service, asked: ListValidators) -> tuple[ValidatorView, ...]:
+    """Registered validators, seated or not, by address."""
+    found = sorted(await service.backend.validators(), key=lambda view: view.address)
+    later = [view for view in found if asked.after is None or view.address > asked.after]
+    return tuple(later[: asked.limit])
 
 
 @method("committee.get", GetCommittee, Committee)

@@ -6,10 +6,17 @@ from typing import Annotated, Final
 from p2p_aios.codec.limits import Range
 from p2p_aios.errors import Invalid
 from p2p_aios.rpc.methods.transaction import SubmitTransaction, submit_action
-from p2p_aios.rpc.registry import NoParameters, Service, method
+from p2p_aios.rpc.registry import Service, method
 from p2p_aios.types.compute import JobId, SubmitJob
-from p2p_aios.types.views import PAGE_MAX, Jobs, JobView, Workers, WorkerView
-from p2p_aios.units import Height
+from p2p_aios.types.views import LISTING_MAX, PAGE_MAX, Jobs, JobView, Workers, WorkerView
+from p2p_aios.units import Address, Height
+
+
+@dataclass(frozen=True, slots=True)
+class ListWorkers:
+    after: Address | None = None
+    """Last address of the page before."""
+    limit: Annotated[int, Range(1, LISTING_MAX)] = LISTING_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +33,12 @@ class ListJobs:
     limit: Annotated[int, Range(1, PAGE_MAX)] = PAGE_MAX
 
 
-@method("worker.list", NoParameters, Workers)
-async def list_workers(service: Service, _: NoParameters) -> tuple[WorkerView, ...]:
-    """Registered contributors."""
-    return await service.backend.workers()
+@method("worker.list", ListWorkers, Workers)
+async def list_workers(service: Service, asked: ListWorkers) -> tuple[WorkerView, ...]:
+    """Registered contributors, by address."""
+    found = sorted(await service.backend.workers(), key=lambda view: view.address)
+    later = [view for view in found if asked.after is None or view.address > asked.after]
+    return tuple(later[: asked.limit])
 
 
 @method("job.submit", SubmitTransaction, JobId, changes_state=True)
