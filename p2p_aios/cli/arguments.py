@@ -8,11 +8,13 @@ from typing import Annotated, Final, ParamSpec, TypeVar
 
 import typer
 
+from p2p_aios.cli.session import current
 from p2p_aios.crypto.keys import KeyPair, parse_address
 from p2p_aios.errors import AiosError, Invalid
 from p2p_aios.units import Address, Hash, parse_amount
 
 PASSPHRASE_BYTES_MAX: Final = 4096
+KEY_DEFAULT: Final = "default"
 Given = ParamSpec("Given")
 T = TypeVar("T")
 
@@ -97,10 +99,15 @@ def read_passphrase(file: Path | None, question: str, *, is_new: bool = False) -
 
 
 def unlock(name: str, passphrase_file: Path | None) -> KeyPair:
-    """The key called `name`; asks for its passphrase only where there is one."""
+    """The key called `name`; asks for its passphrase only where there is one.
+
+    `default` is the profile's key, where that names one.
+    """
     from p2p_aios.cli.keyring import key_path
     from p2p_aios.crypto.keystore import is_encrypted, load_keystore
 
+    if name == KEY_DEFAULT:
+        name = current().key or name
     path = key_path(name)
     if not is_encrypted(path):
         return load_keystore(path, None)

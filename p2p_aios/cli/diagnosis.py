@@ -130,7 +130,7 @@ def check_keys(folder: Path) -> Iterator[Finding]:
     """Whether others can read the user's keys, and whether they are encrypted."""
     keys = sorted(folder.glob("*.pem")) if folder.is_dir() else []
     if not keys:
-        yield Finding("keys", "warning", f"no key in {folder}", "aios key new")
+        yield Finding("keys", "warning", f"no key in {folder}", "aios init, or aios key new")
     for key in keys:
         if stat.S_IMODE(key.stat().st_mode) & 0o077:
             mode = stat.S_IMODE(key.stat().st_mode)

@@ -91,7 +91,9 @@ def export_public(name: NameArgument = "default", passphrase_file: PassphraseOpt
     """
     sidecar = key_path(name).with_suffix(".pub")
     if key_path(name).exists() and not sidecar.exists():
-        sidecar.write_text(export_public_pem(unlock(name, passphrase_file)))
+        # By its path: the name `default` would stand for the profile's key.
+        key = unlock(str(key_path(name)), passphrase_file)
+        sidecar.write_text(export_public_pem(key))
     pem = public_pem(name)
     if current().is_json:
         emit_json({"name": name, "pem": pem})

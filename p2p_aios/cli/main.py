@@ -26,10 +26,13 @@ GROUPS: Final = {
     "learn": "p2p_aios.cli.learn:app",
     "blob": "p2p_aios.cli.blob:app",
     "worker": "p2p_aios.cli.worker:app",
+    "init": "p2p_aios.cli.init:app",
     "events": "p2p_aios.cli.events:app",
     "db": "p2p_aios.cli.db:app",
     "doctor": "p2p_aios.cli.doctor:app",
 }
+GLOBAL: Final = ("--rpc", "--profile")
+"""Options of the root that take a value."""
 REFUSED: Final = 1
 USAGE: Final = 2
 UNAVAILABLE: Final = 3
@@ -41,7 +44,6 @@ RootGroup.built_in = GROUPS
 app = typer.Typer(
     cls=RootGroup,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     help="AIOS: a computer that nobody owns.",
     epilog="Try: aios testnet demo · aios node status · aios key new. "
@@ -60,7 +62,15 @@ def root(
     rpc: Annotated[
         str | None,
         typer.Option(
-            "--rpc", metavar="URL", help="Node to ask; default: $AIOS_RPC, else port 8645 here."
+            "--rpc",
+            metavar="URL",
+            help="Node to ask; default: $AIOS_RPC, the profile's, port 8645 here.",
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Node, key and token of $AIOS_HOME/config.toml; see aios init."
         ),
     ] = None,
     is_json: Annotated[
@@ -75,7 +85,7 @@ def root(
 ) -> None:
     """AIOS: a computer that nobody owns."""
     invariant(not is_version, "its callback has ended the command")
-    session.open_session(rpc, is_json)
+    session.open_session(rpc, is_json, profile or "")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def hoist(arguments: list[str]) -> list[str]:
-    """Move --rpc and --json before our own groups, wherever they stand; plugins get theirs."""
+    """Move --rpc, --profile and --json before our own groups, wherever they stand; plugins get
+    theirs."""
     if _group(arguments) not in GROUPS:
         return arguments
     front: list[str] = []
@@ -107,9 +118,9 @@ def hoist(arguments: list[str]) -> list[str]:
     for word in words:
         if word == "--":
             rest += [word, *words]
-        elif word == "--json" or word.startswith("--rpc="):
+        elif word == "--json" or word.startswith(tuple(f"{name}=" for name in GLOBAL)):
             front.append(word)
-        elif word == "--rpc":
+        elif word in GLOBAL:
             front += [word, *(value for value in [next(words, None)] if value is not None)]
         else:
             rest.append(word)
@@ -117,10 +128,10 @@ def hoist(arguments: list[str]) -> list[str]:
 
 
 def _group(arguments: list[str]) -> str | None:
-    """The first word that is neither an option nor the value of --rpc."""
+    """The first word that is neither an option nor the value of a global one."""
     words = iter(arguments)
     for word in words:
-        if word == "--rpc":
+        if word in GLOBAL:
             next(words, None)
         elif not word.startswith("-"):
             return word

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from p2p_aios.cli.profiles import read_settings
+
 if TYPE_CHECKING:
     from p2p_aios.sdk import Client
 
@@ -31,6 +33,10 @@ class Session:
     """Folder of the user's keys and settings."""
     token: str | None
     """Bearer token of the node."""
+    key: str | None = None
+    """Key of the profile, which signs where none is named."""
+    profile: str = ""
+    """Name that the command line gave; empty where it gave none."""
 
     @property
     def keys(self) -> Path:
@@ -40,13 +46,27 @@ class Session:
 _CURRENT: Final[ContextVar[Session]] = ContextVar("session")
 
 
-def open_session(rpc: str | None, is_json: bool) -> Session:
-    """Make this invocation's session; the environment fills what the command line left out."""
+def open_session(rpc: str | None, is_json: bool, profile: str | None = None) -> Session:
+    """Make this invocation's session; the environment fills what the command line left out, and
+    the profile what both did: None for that of the session so far, which plugins open anew.
+
+    Raises Invalid: `profile_unknown`, `settings_malformed`; Unavailable(`settings_unreadable`).
+    """
+    home = Path(os.environ.get("AIOS_HOME") or Path.home() / ".aios")
+    if profile is None:
+        before = _CURRENT.get(None)
+        profile = "" if before is None else before.profile
+    chosen = read_settings(home).find(profile or os.environ.get("AIOS_PROFILE") or None)
+    given = rpc or os.environ.get("AIOS_RPC")
+    # A token is for one node: another one must not be shown it.
+    token = None if given and _url(given) != _url(chosen.rpc or RPC_DEFAULT) else chosen.token
     session = Session(
-        _url(rpc or os.environ.get("AIOS_RPC") or RPC_DEFAULT),
+        _url(given or chosen.rpc or RPC_DEFAULT),
         is_json,
-        Path(os.environ.get("AIOS_HOME") or Path.home() / ".aios"),
-        os.environ.get("AIOS_TOKEN") or None,
+        home,
+        os.environ.get("AIOS_TOKEN") or token,
+        chosen.key,
+        profile,
     )
     _CURRENT.set(session)
     return session
