@@ -40,6 +40,7 @@ listen = {rpc_listen}
 
 # [log]
 # level = "INFO"
+# format = "text"                   # or "json": one object a line
 """
 
 
