@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+ARCHITECTURE = ROOT / "ARCHITECTURE.md"
 PACKAGES = ("p2p_aios", "compute", "testnet")
 MODULE_LINES_MAX = 500
 MODULE_LINES_NOTED = 300
@@ -29,6 +30,8 @@ TEXT_SUFFIXES = {
     *(".yaml", ".txt", ".c", ".rs", ".ts", ""),
 }
 SKIPPED_FOLDERS = {"build", "dist", "node_modules", "__pycache__"}
+ENTRY_POINTS = "aios.commands"
+"""A dotted name that is no module."""
 CODE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
@@ -170,6 +173,39 @@ def test_the_core_check_sees(source: str) -> None:
 @pytest.mark.parametrize("source", ["x = 1 // 2", "for x in sorted({1}): pass", "x.hash(1)"])
 def test_the_core_check_lets_pass(source: str) -> None:
     assert not any(core_problem(node) for node in ast.walk(ast.parse(source)))
+
+
+def test_the_map_names_what_there_is() -> None:
+    """Dotted names in ARCHITECTURE.md are modules, or something a module defines."""
+    named = re.findall(r"`([a-z_]+(?:\.[a-zA-Z_]+)+)`", ARCHITECTURE.read_text())
+    assert len(named) > 30
+    fail_with([f"ARCHITECTURE.md: there is no {name}" for name in named if not is_there(name)])
+
+
+def test_each_equation_that_is_built_has_a_test_that_names_it() -> None:
+    row = re.compile(r"^\|.*eq\. \((\d+)\).*\|.*\|(.*)\|$", re.MULTILINE)
+    rows = row.findall(ARCHITECTURE.read_text())
+    assert {int(number) for number, _ in rows} == set(range(1, 11))
+    sources = "\n".join(path.read_text() for path in python_files("tests"))
+    fail_with(
+        [
+            f"eq. ({number}) is in the map, but no test is called test_eq_{number}_…"
+            for number, module in rows
+            if not module.strip().startswith("not yet")
+            and not re.search(rf"def test_eq(uation)?_{number}_", sources)
+        ]
+    )
+
+
+def is_there(name: str) -> bool:
+    parts = name.split(".")
+    for base in (ROOT, *(ROOT / package for package in PACKAGES)):
+        if base.joinpath(*parts).is_dir() or base.joinpath(*parts).with_suffix(".py").is_file():
+            return True
+        module = base.joinpath(*parts[:-1]).with_suffix(".py")
+        if module.is_file() and re.search(rf"\b{parts[-1]}\b", module.read_text()):
+            return True
+    return name == ENTRY_POINTS
 
 
 def test_error_codes_are_snake_case() -> None:

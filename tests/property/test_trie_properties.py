@@ -70,8 +70,9 @@ def build(codec: NodeCodec, batches: Batches) -> World:
 
 @settings(max_examples=200, deadline=None)
 @given(batches_of(PATHS, st.binary(max_size=40)) | batches_of(RAGGED, st.binary(max_size=40)))
-def test_batches_equal_a_fresh_build(batches: Batches) -> None:
-    """Invariant: root and content depend on nothing but what was written last at each path."""
+def test_eq_3_batches_equal_a_fresh_build(batches: Batches) -> None:
+    """T = PatriciaTrie({b_1 … b_n}). Invariant: root and content depend on nothing but what was
+    written last at each path."""
     world = build(STATE_CODEC, batches)
     fresh = build(STATE_CODEC, [dict(world.content)])
     assert root_hash(STATE_CODEC, world.root) == root_hash(STATE_CODEC, fresh.root)
