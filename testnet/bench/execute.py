@@ -41,7 +41,6 @@ from testnet.genesis import make_genesis, make_validator_keys, params_of
 from testnet.quantiles import median
 
 NAME: Final = "execute"
-SUMMARY: Final = "signatures, execution, trie, fsync of whole blocks in one process"
 
 ACCOUNTS: Final = 2_000
 """Senders, funded by genesis."""

@@ -23,7 +23,6 @@ from testnet.quantiles import median, quantile
 from testnet.traffic import Traffic, Wallet
 
 NAME: Final = "finality"
-SUMMARY: Final = "four validators, 20 transfers/s: block interval, submit to finalized"
 
 NODES: Final = 4
 TRANSFERS_PER_S: Final = 20.0

@@ -19,7 +19,6 @@ from testnet.layout import Plan, layout_at
 from testnet.state import EnsembleState
 
 NAME: Final = "node"
-SUMMARY: Final = "four idle validators: memory of a node, processor of all"
 
 NODES: Final = 4
 SECONDS: Final = 600.0

@@ -25,7 +25,6 @@ from testnet.layout import Layout, layout_at
 from testnet.quantiles import median, quantile
 
 NAME: Final = "rpc"
-SUMMARY: Final = "one validator: requests per second, and what 200 subscribers cost"
 
 SECONDS: Final = 10.0
 """Of each of the parts."""

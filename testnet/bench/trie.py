@@ -24,7 +24,6 @@ from p2p_aios.trie.proof import Proof, prove, verify_proof
 from p2p_aios.units import Height
 
 NAME: Final = "trie"
-SUMMARY: Final = "state trie and LMDB: updates, proofs, reads, one fsynced commit per batch"
 
 KEYS: Final = 1_000_000
 BATCH: Final = 5_000

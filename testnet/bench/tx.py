@@ -33,7 +33,6 @@ from testnet.layout import Layout, Plan, layout_at
 from testnet.quantiles import median, quantile
 
 NAME: Final = "tx"
-SUMMARY: Final = "four validators, RPC batches of 100: transfers finalized per second"
 
 NODES: Final = 4
 SECONDS: Final = 20.0
