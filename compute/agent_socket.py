@@ -13,16 +13,15 @@ import trio
 
 from compute.agent import Agent
 from p2p_aios.codec import schema
+from p2p_aios.codec.frames import LENGTH_BYTES, encode_frame
 from p2p_aios.errors import AiosError, Corrupt, Invalid, Unavailable
 from p2p_aios.types.gateway import (
-    LENGTH_BYTES,
     AgentCall,
     AgentReply,
     Contributor,
     Failure,
     Signed,
     failure_of,
-    frame_of,
     length_of,
 )
 
@@ -74,9 +73,9 @@ async def _serve_call(agent: Agent, stream: trio.SocketStream) -> None:
     try:
         reply = await _answer(agent, stream)
         header = replace(reply, output=b"") if isinstance(reply, Signed) else reply
-        await stream.send_all(frame_of(schema.encode_as(AgentReply, header)))
+        await stream.send_all(encode_frame(schema.encode_as(AgentReply, header)))
         if isinstance(reply, Signed):
-            await stream.send_all(frame_of(reply.output))
+            await stream.send_all(encode_frame(reply.output))
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         log.debug("a caller hung up")
 

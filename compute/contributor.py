@@ -6,13 +6,12 @@ from typing import Final
 
 from compute.environment import AGENT_SOCKET
 from p2p_aios.codec import schema
+from p2p_aios.codec.frames import LENGTH_BYTES, encode_frame
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.types.gateway import (
-    LENGTH_BYTES,
     AgentReply,
     Signed,
     failure_of,
-    frame_of,
     length_of,
 )
 
@@ -34,7 +33,7 @@ class ContributorActor:
                 stream.settimeout(timeout_s)
                 stream.connect(self._path)
                 for part in (header, *blobs):
-                    stream.sendall(frame_of(part))
+                    stream.sendall(encode_frame(part))
                 reply = _receive_frame(stream)
                 is_signed = isinstance(schema.decode_as(AgentReply, reply), Signed)
                 return reply, _receive_frame(stream) if is_signed else b""

@@ -18,17 +18,16 @@ from typing import TYPE_CHECKING, Final
 
 from compute.environment import NAMESPACE, check_token, is_listening, set_environment
 from p2p_aios.codec import schema
+from p2p_aios.codec.frames import LENGTH_BYTES, encode_frame
 from p2p_aios.errors import AiosError, Invalid, Unavailable
 from p2p_aios.types.gateway import (
     FRAME_BYTES_MAX,
-    LENGTH_BYTES,
     Answer,
     Call,
     Failure,
     GatewayFrame,
     Up,
     failure_of,
-    frame_of,
     length_of,
 )
 from p2p_aios.units import Millis
@@ -178,7 +177,7 @@ def _read_frames(incoming: Queue) -> None:
 def _write_frames(descriptor: int, outgoing: Queue) -> None:
     """Thread: frames to the node; a closed pipe is our end."""
     while True:
-        data = memoryview(frame_of(outgoing.get()))
+        data = memoryview(encode_frame(outgoing.get()))
         try:
             while data:
                 data = data[os.write(descriptor, data) :]

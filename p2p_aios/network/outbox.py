@@ -5,7 +5,7 @@ from typing import Final
 
 import trio
 
-from p2p_aios.network.wire import encode_frame
+from p2p_aios.codec.frames import encode_frame
 
 BATCH_BYTES_MAX: Final = 64 * 1024
 """Frames are joined up to this size: one write, one encryption, one packet for many votes."""

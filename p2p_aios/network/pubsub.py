@@ -22,9 +22,10 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.validators import signature_validator
 
+from p2p_aios.codec.frames import FrameBuffer, read_varint_header
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.network.penalties import GARBAGE, REJECTED
-from p2p_aios.network.wire import FRAME_BYTES_MAX, FrameBuffer, Stream, read_varint_header
+from p2p_aios.network.wire import FRAME_BYTES_MAX, Stream
 
 MESSAGE_BYTES_MAX: Final = 900_000
 """Largest gossip message; what is larger than 1 MiB with its envelope is lost silently."""

@@ -18,11 +18,12 @@ from typing import Final
 
 import trio
 
+from p2p_aios.codec.frames import FrameBuffer, encode_frame
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.network.host import Host
 from p2p_aios.network.identity import format_peer
 from p2p_aios.network.penalties import GARBAGE, NUISANCE
-from p2p_aios.network.wire import FRAME_BYTES_MAX, FrameBuffer, Stream, encode_frame
+from p2p_aios.network.wire import FRAME_BYTES_MAX, Stream
 
 PAYLOAD_BYTES_MAX: Final = FRAME_BYTES_MAX
 """Largest question."""

@@ -21,11 +21,12 @@ from typing import Final
 
 import trio
 
+from p2p_aios.codec.frames import FrameBuffer
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.network.host import Host
 from p2p_aios.network.identity import format_peer
 from p2p_aios.network.outbox import Outbox
-from p2p_aios.network.wire import FRAME_BYTES_MAX, FrameBuffer, Stream
+from p2p_aios.network.wire import FRAME_BYTES_MAX, Stream
 
 URGENT_BYTES_MAX: Final = 64 * 1024
 """Largest urgent frame."""

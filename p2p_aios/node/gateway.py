@@ -22,6 +22,7 @@ from typing import Final, TypeVar
 import trio
 
 from p2p_aios.codec.cid import format_cid
+from p2p_aios.codec.frames import FrameBuffer
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.node.gateway_pipes import (
     close_pipes,
@@ -31,13 +32,13 @@ from p2p_aios.node.gateway_pipes import (
     write_frames,
 )
 from p2p_aios.types.gateway import (
+    FRAME_BYTES_MAX,
     Answer,
     Call,
     Contributor,
     Contributors,
     Done,
     Failure,
-    FrameBuffer,
     Judged,
     JudgeRound,
     ListContributors,
@@ -244,9 +245,10 @@ class Gateway:
 
     async def _read_frames(self, process: trio.Process, child: _Child) -> None:
         assert process.stdout is not None
-        buffer = FrameBuffer()
+        buffer = FrameBuffer(FRAME_BYTES_MAX)
         while data := await receive_some(process.stdout):
-            for frame in buffer.feed(data):
+            buffer.feed(data)
+            while (frame := buffer.next_frame()) is not None:
                 match await decode_frame(frame):
                     case Up(init_ms):
                         log.info("gateway joined the cluster in %d ms", init_ms)

@@ -5,6 +5,7 @@ from typing import Final
 import trio
 
 from p2p_aios.codec import schema
+from p2p_aios.codec.frames import encode_frame
 from p2p_aios.types.gateway import (
     FRAME_BYTES_MAX,
     Answer,
@@ -13,7 +14,6 @@ from p2p_aios.types.gateway import (
     GatewayFrame,
     StoreBlob,
     Up,
-    frame_of,
 )
 
 INLINE_BYTES_MAX: Final = 1 << 17
@@ -27,8 +27,8 @@ async def encode_call(call: Call) -> bytes:
         len(call.request.data) <= INLINE_BYTES_MAX
     )
     if is_small:
-        return frame_of(schema.encode(call))
-    return await trio.to_thread.run_sync(lambda: frame_of(schema.encode(call)))
+        return encode_frame(schema.encode(call))
+    return await trio.to_thread.run_sync(lambda: encode_frame(schema.encode(call)))
 
 
 async def decode_frame(frame: bytes) -> Up | Answer | Failure:

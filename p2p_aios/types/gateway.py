@@ -6,10 +6,10 @@ Unix socket a CBOR frame (`AgentCall`, `AgentReply`) is followed by as many raw 
 announces. Everything is data: no frame ever holds code.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Final
 
+from p2p_aios.codec.frames import check_length
 from p2p_aios.codec.limits import Range, Size, Variants
 from p2p_aios.errors import AiosError, Invalid, Unavailable
 from p2p_aios.types.compute import JobId, JobKind, Kinds
@@ -29,7 +29,6 @@ BLOB_BYTES_MAX: Final = 64 << 20
 """Largest blob in a frame."""
 FRAME_BYTES_MAX: Final = BLOB_BYTES_MAX + (128 << 10)
 """Largest frame: a blob, a transaction and their surroundings."""
-LENGTH_BYTES: Final = 4
 MESSAGE_CHARACTERS_MAX: Final = 512
 BLOBS_PER_CALL_MAX: Final = 300
 
@@ -255,35 +254,9 @@ def error_of(failure: Failure) -> AiosError:
     return kind(failure.code, failure.message)
 
 
-def frame_of(data: bytes) -> bytes:
-    """`data` with its length before it."""
-    return len(data).to_bytes(LENGTH_BYTES, "big") + data
-
-
 def length_of(head: bytes) -> int:
     """Length of the frame that begins with these LENGTH_BYTES.
 
     Raises Invalid(`frame_too_large`).
     """
-    length = int.from_bytes(head, "big")
-    if length > FRAME_BYTES_MAX:
-        raise Invalid("frame_too_large", f"a frame of {length} bytes; most is {FRAME_BYTES_MAX}")
-    return length
-
-
-class FrameBuffer:
-    """Cuts a byte stream into frames."""
-
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Frames completed by `data`; raises Invalid(`frame_too_large`)."""
-        self._bytes += data
-        while len(self._bytes) >= LENGTH_BYTES:
-            end = LENGTH_BYTES + length_of(bytes(self._bytes[:LENGTH_BYTES]))
-            if len(self._bytes) < end:
-                return
-            frame = bytes(memoryview(self._bytes)[LENGTH_BYTES:end])
-            del self._bytes[:end]
-            yield frame
+    return check_length(int.from_bytes(head, "big"), FRAME_BYTES_MAX)

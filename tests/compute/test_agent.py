@@ -26,6 +26,7 @@ from compute.parameters import read_update, write_parameters
 from compute.shard import read_shard
 from p2p_aios.codec import schema
 from p2p_aios.codec.cid import cid_of
+from p2p_aios.codec.frames import encode_frame
 from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.types.compute import (
@@ -49,7 +50,6 @@ from p2p_aios.types.gateway import (
     Terms,
     TrainRound,
     error_of,
-    frame_of,
 )
 from p2p_aios.types.learning import (
     Activation,
@@ -263,7 +263,14 @@ async def test_bad_jobs_are_refused(tmp_path: Path, tiny_data: LocalData) -> Non
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"", b"\x00", b"\xff" * 64, frame_of(b"junk"), frame_of(b""), b"GET / HTTP/1.1\r\n\r\n"],
+    [
+        b"",
+        b"\x00",
+        b"\xff" * 64,
+        encode_frame(b"junk"),
+        encode_frame(b""),
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
 )
 async def test_garbage_on_the_socket_disturbs_nobody(
     tmp_path: Path, tiny_data: LocalData, garbage: bytes

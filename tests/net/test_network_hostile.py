@@ -14,13 +14,14 @@ import trio
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.utils import encode_varint_prefixed
 
+from p2p_aios.codec.frames import encode_frame
 from p2p_aios.errors import Unavailable
 from p2p_aios.network.gossip import GossipMessage, Topic
 from p2p_aios.network.host import Host, open_host
 from p2p_aios.network.identity import parse_address
 from p2p_aios.network.node import Network, open_network
 from p2p_aios.network.pubsub import Verdict
-from p2p_aios.network.wire import Stream, encode_frame
+from p2p_aios.network.wire import Stream
 
 MESHSUB = "/meshsub/1.1.0"
 

@@ -5,9 +5,10 @@ import os
 import pytest
 import trio
 
+from p2p_aios.codec.frames import encode_frame
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.network.requests import ANSWERING_PER_PEER_MAX, ASKING_PER_PEER_MAX
-from p2p_aios.network.wire import FRAME_BYTES_MAX, Stream, encode_frame
+from p2p_aios.network.wire import FRAME_BYTES_MAX, Stream
 
 MIB = 1 << 20
 

@@ -13,6 +13,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
 from p2p_aios.codec import schema
+from p2p_aios.codec.frames import encode_frame
 from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.crypto.keystore import load_keystore
 from p2p_aios.errors import AiosError, Unavailable
@@ -21,7 +22,6 @@ from p2p_aios.network.gossip import Topic
 from p2p_aios.network.host import Host, open_host
 from p2p_aios.network.identity import address_of, format_peer, parse_address, peer_id_of
 from p2p_aios.network.node import Network, open_network
-from p2p_aios.network.wire import encode_frame
 from p2p_aios.types.request import GetBlocks, encode_request
 from p2p_aios.types.transaction import TransactionBatch
 from p2p_aios.units import Height

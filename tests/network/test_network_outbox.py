@@ -1,16 +1,16 @@
 """What waits for a writer: in order, in batches, within bounds."""
 
+from p2p_aios.codec.frames import FrameBuffer
 from p2p_aios.network.outbox import BATCH_BYTES_MAX, Outbox
-from p2p_aios.network.wire import FrameBuffer
 
 
 def frames_in(batch: bytes) -> list[bytes]:
-    buffer = FrameBuffer()
+    buffer = FrameBuffer(1 << 20)
     buffer.feed(batch)
     frames = []
     while (frame := buffer.next_frame()) is not None:
         frames.append(frame)
-    assert buffer.is_empty
+    assert buffer.next_frame() is None
     return frames
 
 

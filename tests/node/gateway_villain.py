@@ -6,10 +6,10 @@ import time
 
 from p2p_aios.codec import schema
 from p2p_aios.codec.cid import cid_of
+from p2p_aios.codec.frames import LENGTH_BYTES, encode_frame
 from p2p_aios.errors import Unavailable
 from p2p_aios.types.gateway import (
     FRAME_BYTES_MAX,
-    LENGTH_BYTES,
     Answer,
     Call,
     Contributors,
@@ -21,13 +21,12 @@ from p2p_aios.types.gateway import (
     StoreBlob,
     Up,
     failure_of,
-    frame_of,
 )
 from p2p_aios.units import Millis
 
 
 def send(frame: object) -> None:
-    write(frame_of(schema.encode_as(GatewayFrame, frame)))
+    write(encode_frame(schema.encode_as(GatewayFrame, frame)))
 
 
 def write(data: bytes) -> None:
@@ -42,7 +41,7 @@ def answer(mood: str, call: Call, stored: set[bytes]) -> None:
     elif mood == "silent":
         return
     elif mood == "garbage":
-        write(frame_of(b"not a frame of ours"))
+        write(encode_frame(b"not a frame of ours"))
     elif mood == "oversized":
         write((FRAME_BYTES_MAX + 1).to_bytes(LENGTH_BYTES, "big"))
     elif mood == "wrong":

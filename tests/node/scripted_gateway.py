@@ -9,13 +9,13 @@ import sys
 
 from p2p_aios.codec import schema
 from p2p_aios.codec.cid import cid_of
+from p2p_aios.codec.frames import LENGTH_BYTES, encode_frame
 from p2p_aios.crypto.hashing import sha256
 from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.errors import Unavailable
 from p2p_aios.types.compute import JobReceipt, SubmitReceipt
 from p2p_aios.types.gateway import (
     FRAME_BYTES_MAX,
-    LENGTH_BYTES,
     Answer,
     Call,
     Done,
@@ -32,7 +32,6 @@ from p2p_aios.types.gateway import (
     TrainRound,
     Up,
     failure_of,
-    frame_of,
 )
 from p2p_aios.types.learning import (
     CommitUpdate,
@@ -135,7 +134,7 @@ def main(mood: str) -> None:
 
 
 def send(frame: object) -> None:
-    sys.stdout.buffer.write(frame_of(schema.encode_as(GatewayFrame, frame)))
+    sys.stdout.buffer.write(encode_frame(schema.encode_as(GatewayFrame, frame)))
     sys.stdout.buffer.flush()
 
 
