@@ -9,7 +9,7 @@ from itertools import pairwise
 from p2p_aios.crypto.hashing import sha256
 from p2p_aios.crypto.keys import is_signed
 from p2p_aios.errors import Invalid, invariant
-from p2p_aios.types.committee import Committee, Member
+from p2p_aios.types.committee import Committee, Member, is_quorum
 from p2p_aios.types.vote import (
     Ballot,
     Certificate,
@@ -19,11 +19,6 @@ from p2p_aios.types.vote import (
     is_well_formed,
 )
 from p2p_aios.units import Address, Epoch, Hash, Height, View
-
-
-def is_quorum(signed: int, total: int) -> bool:
-    """More than two thirds of the weight: two quorums share more than a third."""
-    return 3 * signed > 2 * total
 
 
 def is_blocking(signed: int, total: int) -> bool:

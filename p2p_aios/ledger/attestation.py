@@ -29,6 +29,7 @@ from p2p_aios.ledger.state import State
 from p2p_aios.ledger.tables import COMMITTEES, ROUNDS, VALIDATORS, epoch_key, round_key
 from p2p_aios.ledger.tasks import end_round
 from p2p_aios.ledger.workers import count_accepted
+from p2p_aios.types.committee import is_quorum
 from p2p_aios.types.event import AttestationRefused, RoundSettled, RoundVoided
 from p2p_aios.types.learning import AttestRound, Verdict, refusal_code
 from p2p_aios.units import Address, Amount
@@ -83,7 +84,7 @@ def attest_round(env: Environment, sender: Address, action: AttestRound) -> None
     attested = replace(
         learning_round, attestations=(*others, Attestation(sender, action)), heard=heard
     )
-    if _is_quorum(state, attested, action):
+    if _has_quorum(state, attested, action):
         _settle(env, task, attested, action)
     else:
         put_round(state, attested)
@@ -114,12 +115,12 @@ def _panel_weights(state: State, learning_round: LearningRound) -> dict[Address,
     return {member.address: member.weight for member in committee.members} if committee else {}
 
 
-def _is_quorum(state: State, learning_round: LearningRound, statement: AttestRound) -> bool:
+def _has_quorum(state: State, learning_round: LearningRound, statement: AttestRound) -> bool:
     weights = _panel_weights(state, learning_round)
     agreeing = sum(
         weights[a.validator] for a in learning_round.attestations if a.statement == statement
     )
-    return 3 * agreeing > 2 * sum(weights.values())
+    return is_quorum(agreeing, sum(weights.values()))
 
 
 def _settle(

@@ -43,5 +43,10 @@ class CommitteePair:
     upcoming: Annotated[tuple[Member, ...], Size(1, SEATS_MAX)]
 
 
+def is_quorum(signed: int, total: int) -> bool:
+    """More than two thirds of the weight: two quorums share more than a third."""
+    return 3 * signed > 2 * total
+
+
 def committee_hash(current: Committee, upcoming: tuple[Member, ...]) -> Hash:
     return sha256(schema.encode(CommitteePair(current, upcoming)))

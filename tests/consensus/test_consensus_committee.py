@@ -12,7 +12,6 @@ from p2p_aios.consensus.committee import (
     Roster,
     assemble_certificate,
     is_blocking,
-    is_quorum,
     last_height,
     verify_certificate,
     verify_vote,
@@ -20,7 +19,7 @@ from p2p_aios.consensus.committee import (
 from p2p_aios.crypto.hashing import sha256
 from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.errors import Invalid
-from p2p_aios.types.committee import Committee, Member
+from p2p_aios.types.committee import Committee, Member, is_quorum
 from p2p_aios.types.vote import Ballot, Certificate, Seat, Vote, VoteKind, ballot_digest
 from p2p_aios.units import ZERO_HASH, Address, Epoch, Hash, PublicKey, Signature, View
 
