@@ -12,7 +12,7 @@ import typer
 from compute.environment import BLAS_SETTINGS, parse_host_port, short_folder
 from p2p_aios.cli.arguments import KeyOption, PassphraseOption, checked, unlock
 from p2p_aios.cli.display import emit_json
-from p2p_aios.cli.session import current, open_session
+from p2p_aios.cli.session import current, reopen_session
 from p2p_aios.crypto.keys import format_address, parse_address
 from p2p_aios.errors import Invalid
 from p2p_aios.types.compute import JobKind
@@ -108,7 +108,7 @@ def head(
     """
     from compute.head import HeadConfig, run_head
 
-    _open_session(None, as_json)
+    reopen_session(None, as_json)
     host, _ = checked(parse_host_port)(address)
     checked(_check_host)(host)
     folder = ray_folder or short_folder(token_file.absolute().parent / f"head-{address}")
@@ -160,7 +160,7 @@ def join(
     from compute.registration import Offer
     from compute.worker import WorkerConfig
 
-    _open_session(rpc, as_json)
+    reopen_session(rpc, as_json)
     checked(parse_host_port)(address)
     named = None if chain_id is None else checked(parse_chain_id)(chain_id)
     allowed, limit = checked(_parse_kinds)(kinds), checked(parse_amount)(fee_max)
@@ -206,11 +206,6 @@ def _work(config: "WorkerConfig", keys: "KeyPair") -> None:
 
     _log_to_stderr()
     trio.run(run_worker, config, keys, Notices(joined, registered))
-
-
-def _open_session(rpc: str | None, as_json: bool) -> None:
-    """Options may stand before or after the command's name."""
-    open_session(rpc or current().rpc, as_json or current().is_json)
 
 
 def _log_to_stderr() -> None:

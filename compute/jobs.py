@@ -27,6 +27,7 @@ from p2p_aios.types.compute import (
     JobKind,
     JobReceipt,
     TrainArguments,
+    input_digest,
 )
 from p2p_aios.types.gateway import RunJob
 from p2p_aios.types.learning import (
@@ -70,11 +71,6 @@ def make_receipt(request: RunJob, output: Cid, units: int) -> JobReceipt:
         output=output,
         units=units,
     )
-
-
-def input_digest(inputs: Sequence[Cid], arguments: bytes) -> Hash:
-    """sha256 of the concatenated input CIDs and the arguments."""
-    return sha256(b"".join(inputs) + arguments)
 
 
 @cache

@@ -6,7 +6,7 @@ import typer
 
 from p2p_aios.cli.arguments import checked, parse_id
 from p2p_aios.cli.display import emit_json
-from p2p_aios.cli.session import ask, current, open_session
+from p2p_aios.cli.session import ask, current, reopen_session
 
 if TYPE_CHECKING:
     from p2p_aios.units import Hash
@@ -45,7 +45,7 @@ def verify_round(
     from testnet.verification import verify_settled_round
 
     id: Hash = parse_id(task.hex())
-    _open_session(rpc, as_json)
+    reopen_session(rpc, as_json)
     found = ask(lambda client: verify_settled_round(client, id, number))
     result = {
         "task": task.hex(),
@@ -71,7 +71,7 @@ def verify_supply(rpc: Url = None, as_json: AsJson = False) -> None:
     from p2p_aios.units import format_amount
     from testnet.inspection import audit_supply
 
-    _open_session(rpc, as_json)
+    reopen_session(rpc, as_json)
     supply, differences = ask(audit_supply)
     result = {
         "supply_ok": not differences,
@@ -83,11 +83,6 @@ def verify_supply(rpc: Url = None, as_json: AsJson = False) -> None:
         f"{format_amount(supply.reserve)} in reserve, every unit found"
     )
     _tell(result, good, differences)
-
-
-def _open_session(rpc: str | None, as_json: bool) -> None:
-    """Options may stand before or after the command's name."""
-    open_session(rpc or current().rpc, as_json or current().is_json)
 
 
 def _tell(result: dict[str, Any], good: str, differences: tuple[str, ...]) -> None:

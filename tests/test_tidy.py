@@ -219,6 +219,8 @@ def test_error_codes_are_snake_case() -> None:
             code = node.args[0]
             if isinstance(code, ast.Constant) and not CODE.fullmatch(str(code.value)):
                 problems.append(f"{shown(path)}:{node.lineno} {code.value!r} is no snake_case code")
+            elif isinstance(code, ast.Constant) and str(code.value).endswith("_unknown"):
+                problems.append(f"{shown(path)}:{node.lineno} {code.value!r}: say unknown_…")
     fail_with(problems)
 
 

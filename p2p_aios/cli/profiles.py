@@ -39,13 +39,13 @@ class Settings:
     profiles: dict[str, Profile]
 
     def find(self, name: str | None) -> Profile:
-        """The profile called `name`, or the default one; raises Invalid(`profile_unknown`)."""
+        """The profile called `name`, or the default one; raises Invalid(`unknown_profile`)."""
         name = name or self.default
         if name is None:
             return Profile()
         if name not in self.profiles:
             known = ", ".join(sorted(self.profiles)) or "none"
-            raise Invalid("profile_unknown", f"no profile {name!r}; there are: {known}")
+            raise Invalid("unknown_profile", f"no profile {name!r}; there are: {known}")
         return self.profiles[name]
 
 

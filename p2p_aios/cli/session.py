@@ -50,7 +50,7 @@ def open_session(rpc: str | None, is_json: bool, profile: str | None = None) -> 
     """Make this invocation's session; the environment fills what the command line left out, and
     the profile what both did: None for that of the session so far, which plugins open anew.
 
-    Raises Invalid: `profile_unknown`, `settings_malformed`; Unavailable(`settings_unreadable`).
+    Raises Invalid: `unknown_profile`, `settings_malformed`; Unavailable(`settings_unreadable`).
     """
     home = Path(os.environ.get("AIOS_HOME") or Path.home() / ".aios")
     if profile is None:
@@ -75,6 +75,11 @@ def open_session(rpc: str | None, is_json: bool, profile: str | None = None) -> 
 def _url(place: str) -> str:
     """host:port is enough."""
     return place if "://" in place else f"http://{place}"
+
+
+def reopen_session(rpc: str | None, as_json: bool) -> None:
+    """For commands of other packages: options may stand before or after the command's name."""
+    open_session(rpc or current().rpc, as_json or current().is_json)
 
 
 def current() -> Session:

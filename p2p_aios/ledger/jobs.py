@@ -10,7 +10,6 @@ from typing import Final
 
 from p2p_aios.codec import cbor
 from p2p_aios.codec.cid import is_cid
-from p2p_aios.crypto.hashing import sha256
 from p2p_aios.errors import Invalid
 from p2p_aios.ledger.accounts import pay_in, pay_out
 from p2p_aios.ledger.environment import Environment
@@ -19,19 +18,20 @@ from p2p_aios.ledger.schedule import with_due, without_due
 from p2p_aios.ledger.state import State
 from p2p_aios.ledger.tables import JOB_INDEX, JOBS, WORKERS
 from p2p_aios.params import Params
-from p2p_aios.types.compute import JobId, JobReceipt, SubmitJob, SubmitReceipt
+from p2p_aios.types.compute import (
+    JobId,
+    JobReceipt,
+    SubmitJob,
+    SubmitReceipt,
+    input_digest,
+)
 from p2p_aios.types.event import JobRefunded, JobSettled, JobSubmitted
-from p2p_aios.units import Address, Amount, Hash, Height
+from p2p_aios.units import Address, Amount, Height
 
 REASSIGNMENTS_MAX: Final = 2
 """Missed deadlines that draw another worker; the next one refunds."""
 WAIT_BLOCKS_MAX: Final = 240
 """Blocks a job waits for a free worker before it is refunded."""
-
-
-def input_digest(order: SubmitJob) -> Hash:
-    """What `JobReceipt.input` must be: sha256 of the input CIDs and the arguments."""
-    return sha256(b"".join(order.inputs) + order.arguments)
 
 
 def check_order(params: Params, order: SubmitJob) -> None:
@@ -95,7 +95,7 @@ def check_receipt(job: ComputeJob | None, sender: Address, receipt: JobReceipt) 
         raise Invalid("receipt_wrong_nonce", f"assignment {receipt.nonce} has not been made")
     if sender != job.worker:
         raise Invalid("receipt_wrong_worker", "the job is assigned to another worker")
-    if receipt.input != input_digest(job.order):
+    if receipt.input != input_digest(job.order.inputs, job.order.arguments):
         raise Invalid("receipt_wrong_input", "the input digest is not that of the job's inputs")
     if not is_cid(receipt.output):
         raise Invalid("cid_malformed", "the output is not a raw or dag-cbor sha2-256 CIDv1")

@@ -1,10 +1,12 @@
 """Compute jobs on chain: workers, jobs, signed receipts (DESIGN §9, "Jobs")."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
 from p2p_aios.codec.limits import Range, Size
+from p2p_aios.crypto.hashing import sha256
 from p2p_aios.types.learning import ModelSpec, Rule, TrainingPlan
 from p2p_aios.units import Address, Amount, Cid, Hash
 
@@ -70,7 +72,7 @@ class JobReceipt:
     code: Hash
     """Digest of the program that ran."""
     input: Hash
-    """sha256 of the concatenated input CIDs and the arguments."""
+    """`input_digest` of the job."""
     environment: Hash
     """Digest of interpreter, library versions and machine kind."""
     output: Cid
@@ -107,3 +109,8 @@ class AggregateArguments:
     model: ModelSpec
     rule: Rule
     update_limit: Annotated[int, Range(1, 2**31 - 1)]
+
+
+def input_digest(inputs: Sequence[Cid], arguments: bytes) -> Hash:
+    """sha256 of the concatenated input CIDs and the arguments."""
+    return sha256(b"".join(inputs) + arguments)

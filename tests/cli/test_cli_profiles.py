@@ -62,7 +62,7 @@ def test_a_profile_names_node_and_key(
     assert run("node", "status").code == 0
     assert run("node", "status", "--rpc", "http://127.0.0.1:9").code == 3, "--rpc goes before it"
     unknown = run("node", "status", "--profile", "typo")
-    assert (unknown.code, "[profile_unknown]" in unknown.err) == (1, True)
+    assert (unknown.code, "[unknown_profile]" in unknown.err) == (1, True)
     # The key called `default` is shown as itself; only signing takes the profile's.
     assert run("key", "show", "default").code == 1
 

@@ -18,7 +18,7 @@ from compute.agent_socket import open_agent_socket
 from compute.contributor import ContributorActor
 from compute.environment import AGENT_SOCKET
 from compute.evaluate import evaluate
-from compute.jobs import code_digest, environment_digest, input_digest
+from compute.jobs import code_digest, environment_digest
 from compute.judge import judge
 from compute.local_data import LocalData, load_local_data, save_local_data
 from compute.models.initial import initial_parameters
@@ -36,6 +36,7 @@ from p2p_aios.types.compute import (
     RegisterWorker,
     SubmitReceipt,
     TrainArguments,
+    input_digest,
 )
 from p2p_aios.types.gateway import (
     AgentCall,

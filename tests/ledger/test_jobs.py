@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from p2p_aios.codec import cbor
-from p2p_aios.ledger.jobs import WAIT_BLOCKS_MAX, input_digest
+from p2p_aios.ledger.jobs import WAIT_BLOCKS_MAX
 from p2p_aios.ledger.queries import (
     list_open_jobs,
     list_workers,
@@ -21,6 +21,7 @@ from p2p_aios.types.compute import (
     RetireWorker,
     SubmitJob,
     SubmitReceipt,
+    input_digest,
 )
 from p2p_aios.types.event import (
     JobAssigned,
@@ -63,7 +64,7 @@ def receipt_for(job: ComputeJob, **changes: object) -> SubmitReceipt:
         job.id,
         job.nonce,
         code=Hash(b"c" * 32),
-        input=input_digest(job.order),
+        input=input_digest(job.order.inputs, job.order.arguments),
         environment=Hash(b"e" * 32),
         output=cid("output"),
         units=10,

@@ -14,7 +14,6 @@ from p2p_aios.codec import schema
 from p2p_aios.crypto.beacon import beacon_chain
 from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.ledger.execute import build_block, execute_block
-from p2p_aios.ledger.jobs import input_digest
 from p2p_aios.ledger.queries import list_open_jobs, list_tasks, read_supply
 from p2p_aios.ledger.records import LearningRound, RoundPhase
 from p2p_aios.ledger.tables import ACCOUNTS, ROUNDS, TABLES
@@ -25,6 +24,7 @@ from p2p_aios.types.compute import (
     RetireWorker,
     SubmitJob,
     SubmitReceipt,
+    input_digest,
 )
 from p2p_aios.types.learning import AttestRound, Verdict
 from p2p_aios.types.receipt import Receipt
@@ -76,7 +76,7 @@ def action_of(world: World, who: KeyPair, what: int, number: int) -> Action:
             return SubmitJob(JobKind.EVALUATE, (cid("x"),), b"", payment, 1 + number % 3)
         case 4 if jobs:
             job = jobs[number % len(jobs)]
-            digest = input_digest(job.order)
+            digest = input_digest(job.order.inputs, job.order.arguments)
             zero = Hash(bytes(32))
             receipt = JobReceipt(job.id, job.nonce, zero, digest, zero, cid("y"), number)
             return SubmitReceipt(receipt)
