@@ -31,6 +31,8 @@ from p2p_aios.units import Cid, Hash
 
 ITEMS_MAX = 3
 """Longest generated tuple: bounds of length have examples in tests/codec/test_schema.py."""
+RESULTS = {"CheckedTransaction", "EncodedOutcome"}
+"""What no schema covers and never travels: results, not messages."""
 
 
 def record_types() -> list[type]:
@@ -39,8 +41,9 @@ def record_types() -> list[type]:
         for value in vars(importlib.import_module(module.name)).values():
             if isinstance(value, type) and is_dataclass(value) and value.__module__ == module.name:
                 found.append(value)
-    # What no schema covers never travels: CheckedTransaction is a result, not a message.
-    return [kind for kind in found if kind.__name__ != "CheckedTransaction"]
+    # What no schema covers never travels: these are results, not messages.
+    results = ("CheckedTransaction", "EncodedOutcome")
+    return [kind for kind in found if kind.__name__ not in results]
 
 
 @cache
