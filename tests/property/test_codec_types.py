@@ -31,8 +31,6 @@ from p2p_aios.units import Cid, Hash
 
 ITEMS_MAX = 3
 """Longest generated tuple: bounds of length have examples in tests/codec/test_schema.py."""
-RESULTS = {"CheckedTransaction", "EncodedOutcome"}
-"""What no schema covers and never travels: results, not messages."""
 
 
 def record_types() -> list[type]:
