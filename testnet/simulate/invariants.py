@@ -1,23 +1,30 @@
 """What must hold in every simulated world, checked as it happens."""
 
-from __future__ import annotations
-
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
+from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.params import Params
 from p2p_aios.types.block import Block, Proposal, block_hash
 from p2p_aios.types.message import CommitteeMessage
 from p2p_aios.types.vote import Vote, VoteKind, is_conflict
 from p2p_aios.units import Address, Hash
-from testnet.simulate.application import CHAIN_ID, GENESIS_MS
-
-if TYPE_CHECKING:
-    from testnet.simulate.conditions import Conditions
-    from testnet.simulate.validator import Validator
+from testnet.simulate.application import CHAIN_ID, GENESIS_MS, Ledger
+from testnet.simulate.conditions import Conditions
 
 BLOCKS_AFTER_HEALING = 4
 """Progress asked of every honest validator between healing and the end."""
+
+
+class Watched(Protocol):
+    """What is seen of a validator."""
+
+    index: int
+    keys: KeyPair
+    ledger: Ledger
+    persisted: set[Vote]
+    """Every vote that ever was durable."""
 
 
 class Invariants:
@@ -33,7 +40,7 @@ class Invariants:
         self.refusals: dict[str, int] = defaultdict(int)
         self.nullified_views = 0
 
-    def on_finalized(self, validator: Validator, block: Block) -> None:
+    def on_finalized(self, validator: Watched, block: Block) -> None:
         """One block per height, each on the one before, an interval apart."""
         if validator.keys.address not in self._honest:
             return
@@ -49,7 +56,7 @@ class Invariants:
         epoch = (header.height - 1) // self._params.epoch_blocks
         assert header.epoch == epoch, "a block belongs to another epoch"
 
-    def on_send(self, validator: Validator, message: CommitteeMessage) -> None:
+    def on_send(self, validator: Watched, message: CommitteeMessage) -> None:
         """Honest votes are durable before they leave, and never conflict: crashes or not."""
         vote = message.vote if isinstance(message, Proposal) else message
         if not isinstance(vote, Vote) or validator.keys.address not in self._honest:
@@ -65,7 +72,7 @@ class Invariants:
         earlier.append(vote)
         self.nullified_views += ballot.kind is VoteKind.NULLIFY
 
-    def on_evidence(self, validator: Validator, first: Vote, second: Vote) -> None:
+    def on_evidence(self, validator: Watched, first: Vote, second: Vote) -> None:
         """Only villains are ever accused by honest validators, and with proof."""
         if validator.keys.address not in self._honest:
             return
@@ -75,14 +82,14 @@ class Invariants:
         accused = term.committee.members[first.seat].address
         assert accused not in self._honest, "an honest validator is accused"
 
-    def on_refused(self, validator: Validator, peer: Address, code: str) -> None:
+    def on_refused(self, validator: Watched, peer: Address, code: str) -> None:
         """Honest validators never find fault with each other."""
         if validator.keys.address in self._honest:
             self.refusals[code] += 1
             assert peer not in self._honest, f"an honest message was refused: {code}"
 
     def require_progress(
-        self, honest: list[Validator], height_healed: int, conditions: Conditions
+        self, honest: Sequence[Watched], height_healed: int, conditions: Conditions
     ) -> None:
         """Once the world has healed everyone gets on."""
         for validator in honest:

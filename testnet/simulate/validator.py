@@ -1,10 +1,8 @@
 """A simulated validator: the real core, with a driver and a disk made of lists."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 from p2p_aios.consensus.committee import last_height, verify_certificate
 from p2p_aios.consensus.events import (
@@ -39,9 +37,7 @@ from p2p_aios.types.message import CommitteeMessage
 from p2p_aios.types.vote import Vote
 from p2p_aios.units import Address, Hash, Height, Millis
 from testnet.simulate.application import CHAIN_ID, Ledger, make_block, state_after
-
-if TYPE_CHECKING:
-    from testnet.simulate.world import World
+from testnet.simulate.surroundings import Surroundings
 
 RESTART_MS = 700
 """How long a validator that crashed inside a persist stays down."""
@@ -52,7 +48,7 @@ COMMIT_MS = 5
 class Validator:
     """Runs the core; its ledger and journal survive crashes, the rest does not."""
 
-    def __init__(self, world: World, index: int, keys: KeyPair) -> None:
+    def __init__(self, world: Surroundings, index: int, keys: KeyPair) -> None:
         self.world = world
         self.index = index
         self.keys = keys
@@ -130,9 +126,13 @@ class Validator:
         monotonic = self.world.now_ms + 1_000_000 * (self.index + 1)
         return Now(monotonic, self.world.wall_ms() + self.skew_ms)
 
-    def feed(self, event: Event) -> None:
+    def step(self, event: Event) -> tuple[Output, ...]:
+        """The core's answer; whoever measures it does so around this."""
         assert self.core is not None
-        self._queue.extend(self.core.step(event, self.now()))
+        return self.core.step(event, self.now())
+
+    def feed(self, event: Event) -> None:
+        self._queue.extend(self.step(event))
         self._run_queue()
 
     def _run_queue(self) -> None:
@@ -264,15 +264,10 @@ class Validator:
     def _sync(self, peer: Address) -> None:
         """Copy an honest peer's finalized blocks, as a driver does by request and response."""
         self._is_syncing = False
-        sources = [
-            v
-            for v in self.world.honest
-            if v.is_up and not self.world.is_cut(v.keys.address, self.keys.address)
-        ]
-        if not sources:
+        source = self.world.answering(self.keys.address, peer)
+        if source is None:
             return
-        source = max(sources, key=lambda v: (v.ledger.height, v.keys.address == peer))
-        for finalized in source.ledger.blocks[self.ledger.height :]:
+        for finalized in source.blocks[self.ledger.height :]:
             self._append(finalized)
         anchor = self.ledger.anchor()
         if anchor.certificate is None:

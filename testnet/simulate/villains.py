@@ -1,7 +1,5 @@
 """Dishonest validators, named for their villainy: the real core, lying on the way out."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from p2p_aios.consensus.events import Build

@@ -8,7 +8,7 @@ from itertools import count
 
 from p2p_aios.types.message import CommitteeMessage, decode_message, encode_message
 from p2p_aios.units import Address
-from testnet.simulate.application import GENESIS_MS, simulated_keys, simulated_params
+from testnet.simulate.application import GENESIS_MS, Ledger, simulated_keys, simulated_params
 from testnet.simulate.conditions import Conditions, Fault
 from testnet.simulate.invariants import BLOCKS_AFTER_HEALING, Invariants
 from testnet.simulate.validator import Validator
@@ -37,14 +37,15 @@ class World:
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
         self._cuts: list[frozenset[Address]] = []
-        self.validators = [self._make(i) for i in range(conditions.nodes)]
+        self.validators = [self.make_validator(i) for i in range(conditions.nodes)]
         self._by_address = {v.keys.address: v for v in self.validators}
         for validator in self.validators:
             self.later(START_MS, validator.start)
         for fault in conditions.faults:
             self._plan(fault)
 
-    def _make(self, index: int) -> Validator:
+    def make_validator(self, index: int) -> Validator:
+        """The one the conditions ask for, not yet started."""
         kind = villain(self.conditions.villains.get(index))
         return kind(self, index, self.keys[index])
 
@@ -110,6 +111,14 @@ class World:
     def _notice(self, peer: Validator, of: Address, is_up: bool) -> None:
         # A stream told to stand may have broken again meanwhile.
         peer.notice(of, is_up and self._by_address[of].is_up)
+
+    def answering(self, asker: Address, peer: Address) -> Ledger | None:
+        within_reach = [
+            v for v in self.honest if v.is_up and not self.is_cut(v.keys.address, asker)
+        ]
+        if not within_reach:
+            return None
+        return max(within_reach, key=lambda v: (v.ledger.height, v.keys.address == peer)).ledger
 
     # Faults
 
