@@ -66,6 +66,7 @@ def submit_job(env: Environment, sender: Address, id: JobId, order: SubmitJob) -
         deadline=Height(height + WAIT_BLOCKS_MAX),
         escrow=order.payment,
         receipt=None,
+        code=None,
     )
     await_worker(state, job)
     env.events.append(JobSubmitted(id, sender))
@@ -115,7 +116,7 @@ def submit_receipt(env: Environment, sender: Address, action: SubmitReceipt) -> 
 def refund_job(env: Environment, job: ComputeJob, code: str) -> None:
     """Nobody delivered: the escrow goes back to the submitter."""
     pay_out(env.state, "escrow", job.submitter, job.escrow)
-    _close(env.state, replace(job, status=JobStatus.REFUNDED))
+    _close(env.state, replace(job, status=JobStatus.REFUNDED, code=code))
     env.events.append(JobRefunded(job.id, code))
 
 

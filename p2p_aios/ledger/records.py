@@ -183,6 +183,8 @@ class ComputeJob:
     escrow: Amount
     receipt: JobReceipt | None
     """Once settled."""
+    code: Code | None
+    """Why it was refunded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ def view_validator(validator: Validator, committee: Committee) -> ValidatorView:
         seat=seat,
         weight=0 if seat is None else committee.members[seat].weight,
         blocks=validator.proposed,
+        wrong_attestations=validator.wrong_attestations,
     )
 
 
@@ -100,6 +101,7 @@ def view_job(job: ComputeJob) -> JobView:
         worker=job.worker,
         deadline=job.deadline if is_assigned else None,
         receipt=job.receipt,
+        code=job.code,
     )
 
 

@@ -157,6 +157,8 @@ class ValidatorView:
     """Voting weight; 0 without a seat."""
     blocks: Count
     """Proposed in this epoch."""
+    wrong_attestations: Count
+    """Attestations that differed from the settled result, ever."""
 
 
 Validators = Annotated[tuple[ValidatorView, ...], Size(0, LISTING_MAX)]
@@ -223,6 +225,8 @@ class JobView:
     deadline: Height | None
     """Last height that takes the receipt."""
     receipt: JobReceipt | None
+    code: Code | None
+    """Why it was refunded: `no_worker`, `deadline_missed`."""
 
 
 Jobs = Annotated[tuple[JobView, ...], Size(0, PAGE_MAX)]

@@ -3,6 +3,7 @@
 import threading
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -76,13 +77,13 @@ def settled(node: Node, view: JobView) -> JobView:
     cid = cid_of(output.blob)
     node.backend.blobs[cid] = output.blob
     receipt = make_receipt(request, cid, output.units)
-    return JobView(view.id, view.submitter, job, JobState.SETTLED, 0, BOB.address, None, receipt)
+    return replace(view, state=JobState.SETTLED, worker=BOB.address, receipt=receipt)
 
 
 def refuse_all(node: Node) -> None:
     for id, view in list(node.backend.job_views.items()):
-        node.backend.job_views[id] = JobView(
-            id, view.submitter, view.specification, JobState.REFUNDED, 2, None, None, None
+        node.backend.job_views[id] = replace(
+            view, state=JobState.REFUNDED, nonce=2, code="deadline_missed"
         )
 
 

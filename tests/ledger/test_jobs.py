@@ -266,6 +266,7 @@ def test_after_two_reassignments_the_payment_goes_back() -> None:
     assert JobRefunded(id, "deadline_missed") in events
     assert world.balance(ALICE.address) == FUNDS - FEE
     assert job_of(world, id).status is JobStatus.REFUNDED
+    assert job_of(world, id).code == "deadline_missed"
     assert world.do((WORKERS[0], receipt_for(job_of(world, id)))) == ("job_closed",)
 
 
@@ -276,6 +277,7 @@ def test_a_job_that_finds_no_worker_is_refunded() -> None:
     world.block()
     assert world.found(JobRefunded) == [JobRefunded(id, "no_worker")]
     assert job_of(world, id).status is JobStatus.REFUNDED
+    assert job_of(world, id).code == "no_worker"
     assert world.balance(ALICE.address) == FUNDS - FEE
 
 

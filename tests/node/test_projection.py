@@ -122,6 +122,9 @@ def test_a_job_through_its_states() -> None:
         world.block()
         assert world.height < 2000
     assert seen() == (JobState.REFUNDED, False)
+    refunded = read_job(world.state, id)
+    assert refunded is not None
+    assert view_job(refunded).code == "deadline_missed"
 
 
 def test_workers_validators_and_supply() -> None:

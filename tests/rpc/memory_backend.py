@@ -158,7 +158,7 @@ class MemoryBackend:
             case SubmitJob() as job:
                 events = (JobSubmitted(transaction.id, sender),)
                 self.job_views[transaction.id] = JobView(
-                    transaction.id, sender, job, JobState.QUEUED, 0, None, None, None
+                    transaction.id, sender, job, JobState.QUEUED, 0, None, None, None, None
                 )
             case SubmitTask() as task:
                 events = (TaskOpened(transaction.id, sender),)
@@ -241,7 +241,7 @@ class MemoryBackend:
     async def validators(self) -> tuple[ValidatorView, ...]:
         peer = GENESIS.validators[0].peer_id
         key = VALIDATOR
-        return (ValidatorView(key.address, ALICE.address, key.public_key, peer, 0, 100, 3),)
+        return (ValidatorView(key.address, ALICE.address, key.public_key, peer, 0, 100, 3, 0),)
 
     async def committee(self, epoch: Epoch | None) -> Committee | None:
         if epoch not in (None, 0):
