@@ -15,7 +15,8 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -94,7 +95,7 @@ class BlobStore:
         """Store `data` durably, pinned until a height if one is given.
 
         Raises Invalid: `blob_too_large`, `blob_mismatch` (not what `expected` names);
-        Unavailable: `storage_full`.
+        Unavailable: `storage_full`, `storage_failed`.
         """
         if len(data) > self._blob_bytes_max:
             raise Invalid(
@@ -120,11 +121,15 @@ class BlobStore:
         return cid
 
     def get(self, cid: Cid) -> bytes | None:
-        """The whole blob; None where it is absent or its file is damaged."""
+        """The whole blob; None where it is absent or its file is damaged.
+
+        Raises Unavailable(`storage_failed`).
+        """
         try:
-            data = self._path(cid).read_bytes()
+            with _disk("read a blob"):
+                data = self._path(cid).read_bytes()
         except FileNotFoundError:
-            self._forget(cid)
+            self._note_absence(cid)
             return None
         if not matches(cid, data):
             self._set_aside(cid)
@@ -135,17 +140,18 @@ class BlobStore:
         """Bytes from `offset`, empty at the end; None as for `get`.
 
         The whole file is checked before the first of its bytes is given out.
+        Raises Unavailable(`storage_failed`).
         """
         try:
-            with self._path(cid).open("rb") as file:
-                if not self._is_whole(cid, file.fileno()):
-                    self._set_aside(cid)
-                    return None
-                file.seek(offset)
-                return file.read(bytes_max)
+            with _disk("read a blob"), self._path(cid).open("rb") as file:
+                if self._is_whole(cid, file.fileno()):
+                    file.seek(offset)
+                    return file.read(bytes_max)
         except FileNotFoundError:
-            self._forget(cid)
+            self._note_absence(cid)
             return None
+        self._set_aside(cid)
+        return None
 
     def pin(self, cid: Cid, until: Height) -> None:
         """Hold it at least until then, whether it is here yet or still to come."""
@@ -161,27 +167,34 @@ class BlobStore:
             return self._pins.until(cid)
 
     def remove(self, cid: Cid) -> bool:
-        """Drop a blob and its pin; returns whether it was here."""
-        was_here = self._delete(cid)
-        with self._lock:
-            self._pins.drop([cid])
-        return was_here
+        """Drop a blob and its pin; returns whether it was here. Raises Unavailable as `collect`."""
+        return bool(self._drop(lambda: [cid]))
 
     def collect(self, height: Height) -> tuple[Cid, ...]:
-        """Drop every blob whose pin ran out before `height`; returns those that were here."""
+        """Drop every blob whose pin ran out before `height`; returns those that were here.
+
+        Raises Unavailable(`storage_failed`): whatever is left is dropped the next time.
+        """
+        return self._drop(lambda: self._pins.run_out(height))
+
+    def _drop(self, choose: Callable[[], list[Cid]]) -> tuple[Cid, ...]:
+        # Under the lock from the choice to the end: a blob that is put again meanwhile must stay.
         with self._lock:
-            run_out = self._pins.run_out(height)
-        # Files first: after a crash in between, the pins that are left collect nothing once more.
-        dropped = tuple(cid for cid in run_out if self._delete(cid))
-        with self._lock:
-            self._pins.drop(run_out)
-        return dropped
+            chosen = choose()
+            here = tuple(cid for cid in chosen if cid in self._sizes)
+            # Files first: after a crash in between, the pins that are left drop nothing once more.
+            with _disk("remove a blob"):
+                for cid in chosen:
+                    self._path(cid).unlink(missing_ok=True)
+                    self._forget(cid)
+            self._pins.drop(chosen)
+        return here
 
     def _path(self, cid: Cid) -> Path:
         return self._blobs / f"{cid[-1]:02x}" / cid.hex()
 
     def _scan(self) -> Iterator[tuple[Cid, int]]:
-        for shard in sorted(self._blobs.iterdir()):
+        for shard in sorted(filter(Path.is_dir, self._blobs.iterdir())):
             for file in sorted(shard.iterdir()):
                 cid = _cid_of_name(file.name)
                 if cid is not None:
@@ -200,9 +213,10 @@ class BlobStore:
             draft.rename(path)
             _sync_folder(path.parent)
         except OSError as error:
-            draft.unlink(missing_ok=True)
             with self._lock:
                 self._bytes -= len(data)
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
             raise Unavailable("storage_failed", f"the disk refused a blob: {error}") from error
         with self._lock:
             # Another thread may have written the same blob meanwhile, and counted it.
@@ -226,30 +240,40 @@ class BlobStore:
             self._checked[cid] = state
         return True
 
-    def _delete(self, cid: Cid) -> bool:
-        path = self._path(cid)
-        was_here = self._forget(cid)
-        path.unlink(missing_ok=True)
-        return was_here
+    def _forget(self, cid: Cid) -> None:
+        """Under the lock."""
+        self._bytes -= self._sizes.pop(cid, 0)
+        self._checked.pop(cid, None)
 
-    def _forget(self, cid: Cid) -> bool:
+    def _note_absence(self, cid: Cid) -> None:
+        """The file was not there a moment ago; it may have been put since."""
         with self._lock:
-            size = self._sizes.pop(cid, None)
-            self._checked.pop(cid, None)
-            self._bytes -= size or 0
-        return size is not None
+            if not self._path(cid).exists():
+                self._forget(cid)
 
     def _set_aside(self, cid: Cid) -> None:
         """Move a damaged file out of the way: it is absent now, and can be fetched anew."""
-        self._forget(cid)
-        self.damaged_count += 1
         _log.warning("blob is damaged, set aside cid=%s", format_cid(cid))
-        kept = sorted(self._quarantine.iterdir(), key=lambda file: file.stat().st_mtime_ns)
-        for old in kept[: max(0, len(kept) + 1 - QUARANTINE_MAX)]:
-            old.unlink(missing_ok=True)
         path = self._path(cid)
-        if path.exists():
-            path.rename(self._quarantine / path.name)
+        with self._lock, _disk("set a damaged blob aside"):
+            self._forget(cid)
+            self.damaged_count += 1
+            kept = sorted(self._quarantine.iterdir(), key=lambda file: file.stat().st_mtime_ns)
+            for old in kept[: max(0, len(kept) + 1 - QUARANTINE_MAX)]:
+                old.unlink(missing_ok=True)
+            if path.exists():
+                path.rename(self._quarantine / path.name)
+
+
+@contextmanager
+def _disk(deed: str) -> Iterator[None]:
+    """A disk that refuses is Unavailable(`storage_failed`); an absent file stays what it is."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Unavailable("storage_failed", f"the disk failed to {deed}: {error}") from error
 
 
 def _cid_of_name(name: str) -> Cid | None:

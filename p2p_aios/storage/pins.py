@@ -1,11 +1,11 @@
 """Until which height each blob must stay: a small SQLite table, durable at every change."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from p2p_aios.errors import Corrupt
+from p2p_aios.errors import Corrupt, Unavailable
 from p2p_aios.units import Cid, Height
 
 KEEP: Final = Height(2**63 - 1)
@@ -13,7 +13,10 @@ KEEP: Final = Height(2**63 - 1)
 
 
 class Pins:
-    """CID to the last height at which the blob must be held. Used by one thread at a time."""
+    """CID to the last height at which the blob must be held. Used by one thread at a time.
+
+    Whatever changes or reads them raises Unavailable(`storage_failed`) where the disk refuses.
+    """
 
     def __init__(self, path: Path) -> None:
         """Raises Corrupt(`pins_corrupt`)."""
@@ -33,28 +36,44 @@ class Pins:
 
     def extend(self, cids: Iterable[Cid], until: Height) -> None:
         """Pin all of them at least until then; all or none after a crash."""
-        rows = [(cid, min(until, KEEP)) for cid in cids]
-        self._database.execute("BEGIN IMMEDIATE")
-        self._database.executemany(
+        self._change(
             "INSERT INTO pins VALUES (?, ?)"
             " ON CONFLICT (cid) DO UPDATE SET until = max(until, excluded.until)",
-            rows,
+            [(cid, min(until, KEEP)) for cid in cids],
         )
-        self._database.execute("COMMIT")
 
     def until(self, cid: Cid) -> Height | None:
-        row = self._database.execute("SELECT until FROM pins WHERE cid = ?", (cid,)).fetchone()
-        return None if row is None else Height(row[0])
+        rows = self._read("SELECT until FROM pins WHERE cid = ?", (cid,))
+        return Height(rows[0][0]) if rows else None
 
     def run_out(self, height: Height) -> list[Cid]:
         """Those whose last height has passed."""
-        rows = self._database.execute("SELECT cid FROM pins WHERE until < ?", (min(height, KEEP),))
+        rows = self._read("SELECT cid FROM pins WHERE until < ?", (min(height, KEEP),))
         return [Cid(cid) for (cid,) in rows]
 
     def drop(self, cids: Iterable[Cid]) -> None:
-        self._database.execute("BEGIN IMMEDIATE")
-        self._database.executemany("DELETE FROM pins WHERE cid = ?", [(cid,) for cid in cids])
-        self._database.execute("COMMIT")
+        self._change("DELETE FROM pins WHERE cid = ?", [(cid,) for cid in cids])
+
+    def _read(self, question: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        try:
+            return self._database.execute(question, values).fetchall()
+        except sqlite3.Error as error:
+            raise _failed(error) from error
+
+    def _change(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany(statement, rows)
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            # A transaction left open would refuse every later one.
+            if self._database.in_transaction:
+                self._database.rollback()
+            raise _failed(error) from error
 
     def close(self) -> None:
         self._database.close()
+
+
+def _failed(error: sqlite3.Error) -> Unavailable:
+    return Unavailable("storage_failed", f"the disk refused a pin: {error}")

@@ -1,8 +1,9 @@
 """The blob store: what goes in comes out, or is absent; limits, pins, damage."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -201,6 +202,7 @@ def test_unfinished_writes_and_foreign_files_are_ignored(store: BlobStore, tmp_p
     cid = store.put(b"data")
     (tmp_path / "incoming" / "0-draft").write_bytes(b"half")
     (file_of(tmp_path, cid).parent / "notes.txt").write_text("not a blob")
+    (tmp_path / "blobs" / ".directory").write_text("nor is this")
     again = reopened(store, tmp_path)
     assert list(again) == [cid]
     assert list((tmp_path / "incoming").iterdir()) == []
@@ -215,6 +217,76 @@ def test_a_disk_that_refuses_leaves_nothing_behind(store: BlobStore, tmp_path: P
     assert caught.value.code == "storage_failed"
     assert store.bytes_held == 0
     assert list((tmp_path / "incoming").iterdir()) == []
+
+
+@pytest.mark.parametrize("how", ["get", "read", "collect"])
+def test_a_disk_that_fails_to_read_or_remove_says_so(
+    store: BlobStore, tmp_path: Path, how: str
+) -> None:
+    """A folder in a file's place stands for a disk that answers with an error."""
+    cid = store.put(b"data", until=Height(1))
+    path = file_of(tmp_path, cid)
+    path.unlink()
+    path.mkdir()
+    deeds: dict[str, Callable[[], object]] = {
+        "get": lambda: store.get(cid),
+        "read": lambda: store.read(cid, 0),
+        "collect": lambda: store.collect(Height(2)),
+    }
+    with pytest.raises(Unavailable) as caught:
+        deeds[how]()
+    assert caught.value.code == "storage_failed"
+    path.rmdir()
+    assert store.collect(Height(2)) == (cid,)
+
+
+def test_a_pin_that_the_disk_refused_stands_in_nobodys_way(store: BlobStore) -> None:
+    store._pins._database.execute(
+        "CREATE TEMP TRIGGER full BEFORE INSERT ON pins WHEN NEW.until = 5"
+        " BEGIN SELECT RAISE(FAIL, 'disk full'); END"
+    )
+    with pytest.raises(Unavailable) as caught:
+        store.put(b"data", until=Height(5))
+    assert caught.value.code == "storage_failed"
+    assert store.bytes_held == 0
+    cid = store.put(b"data", until=Height(6))
+    assert store.pinned_until(cid) == 6
+
+
+def test_a_blob_put_again_while_it_is_collected_stays(store: BlobStore) -> None:
+    cid = store.put(b"data", until=Height(1))
+    choose = store._pins.run_out
+
+    def put_meanwhile(height: Height) -> list[Cid]:
+        chosen = choose(height)
+        again = threading.Thread(target=store.put, args=(b"data",), kwargs={"until": Height(9)})
+        again.start()
+        again.join(0.1)
+        waiting.append(again)
+        return chosen
+
+    waiting: list[threading.Thread] = []
+    with mock.patch.object(store._pins, "run_out", put_meanwhile):
+        store.collect(Height(5))
+    waiting[0].join()
+    assert store.get(cid) == b"data"
+    assert store.pinned_until(cid) == 9
+
+
+def test_a_blob_that_arrives_while_it_is_looked_for_stays(store: BlobStore) -> None:
+    cid = cid_of(b"data")
+    read = Path.read_bytes
+
+    def arrive_too_late(path: Path) -> bytes:
+        try:
+            return read(path)
+        finally:
+            store.put(b"data")
+
+    with mock.patch.object(Path, "read_bytes", arrive_too_late):
+        assert store.get(cid) is None
+    assert store.size(cid) == 4
+    assert store.bytes_held == 4
 
 
 def test_damaged_pins_stop_the_store(store: BlobStore, tmp_path: Path) -> None:
