@@ -39,6 +39,7 @@ from p2p_aios.types.transaction import (
     sign_transaction,
 )
 from p2p_aios.units import AIOS, ZERO_HASH, Address, Amount, Cid, Hash, Height, Millis
+from tests.ledger.books import Books
 
 PARAMS = replace(
     MAINNET, epoch_blocks=10, era_epochs=4, beacon_chain_length=4096, evidence_epochs=3
@@ -85,7 +86,7 @@ class Update:
 
 
 class World:
-    """The chain. After every block the whole supply is counted."""
+    """The chain. After every block the whole supply is counted, twice."""
 
     def __init__(self, params: Params = PARAMS, **genesis_changes: Any) -> None:
         self.params = params
@@ -97,6 +98,7 @@ class World:
         """Of the last block: its own, then those of its receipts."""
         self.chains: dict[Hash, BeaconChain] = {chain.anchor: chain for chain in CHAINS}
         self.audit_each_block = True
+        self.books = Books(genesis)
 
     def context(self, proposer: int | None = None, **changes: Any) -> BlockContext:
         """Of the next block; validators take turns."""
@@ -138,8 +140,26 @@ class World:
         for receipt in execution.receipts:
             self.events.extend(receipt.events)
         if self.audit_each_block:
-            assert audit_supply(self.state.items()).is_sound
+            self._audit(transactions, execution)
         return execution
+
+    def _audit(self, transactions: Sequence[CheckedTransaction], execution: Execution) -> None:
+        """Every unit lies where the ledger says, and where its receipts say."""
+        found = audit_supply(self.state.items())
+        assert found.is_sound
+        self.books.enter(transactions, execution)
+        supply = found.supply
+        assert self.books.totals() == (
+            supply.accounts,
+            supply.escrow,
+            supply.bonds,
+            supply.accrued,
+            supply.fees,
+            supply.treasury,
+            supply.reserve,
+        )
+        for address, balance in self.books.balances.items():
+            assert self.balance(address) == balance
 
     def blocks(self, count: int) -> list[Event]:
         """Empty blocks; returns all their events."""
