@@ -6,6 +6,7 @@ import secrets
 import socket
 import stat
 from collections.abc import MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,8 @@ BLAS_SETTINGS: Final = {
     "MKL_NUM_THREADS": "1",
 }
 """Several BLAS threads on a loaded machine are many times slower than one."""
+SECRET_VARIABLES: Final = ("AIOS_PASSPHRASE", "AIOS_TOKEN")
+"""What opens keys and nodes: every member of a cluster can read the environment of its workers."""
 _TOKEN_BYTES: Final = 32
 
 
@@ -54,28 +57,42 @@ def set_environment(variables: MutableMapping[str, str], token_file: Path) -> No
     """Settings for a process that imports ray or numpy later, and for its children."""
     variables.update(RAY_SETTINGS | BLAS_SETTINGS)
     variables["RAY_AUTH_TOKEN_PATH"] = str(token_file.absolute())
-    variables.pop("RAY_ADDRESS", None)
-    variables.pop("RAY_AUTH_TOKEN", None)
+    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", *SECRET_VARIABLES):
+        variables.pop(name, None)
 
 
 def check_token(path: Path) -> None:
-    """Raises Unavailable(`ray_token_missing`)."""
-    if not path.is_file():
+    """Raises Unavailable(`ray_token_missing`), Invalid(`ray_token_exposed`)."""
+    if not path.is_file() or not path.stat().st_size:
         raise Unavailable(
             "ray_token_missing",
             f"there is no cluster token at {path}; copy it from the head (`aios worker head`)",
         )
+    if path.stat().st_mode & 0o077:
+        raise Invalid(
+            "ray_token_exposed",
+            f"others of this machine may read {path}, and whoever does can run code on the whole"
+            f" cluster: chmod 600 {path}",
+        )
 
 
 def ensure_token(path: Path) -> None:
-    """Create a cluster token at `path`, mode 0600, unless one is there."""
+    """Create a cluster token at `path`, mode 0600, unless one is there.
+
+    Raises Invalid(`ray_token_exposed`).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
-    with os.fdopen(handle, "w") as file:
-        file.write(secrets.token_hex(_TOKEN_BYTES))
+    if not path.exists():
+        # Whole or not at all: an empty one left by a crash would be taken for the cluster's.
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.unlink(missing_ok=True)
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(_TOKEN_BYTES))
+        with suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    check_token(path)
 
 
 def short_folder(folder: Path) -> Path:

@@ -73,13 +73,16 @@ def main(arguments: list[str]) -> None:
 
 
 def _wait_for_head(address: str, token_file: Path) -> None:
+    told = ""
     while True:
         try:
             check_token(token_file)
             if is_listening(address):
                 return
-        except Unavailable as error:
-            log.warning("%s", error)
+        except AiosError as error:
+            if str(error) != told:
+                log.warning("%s", error)
+            told = str(error)
         time.sleep(WAIT_S)
 
 

@@ -6,6 +6,7 @@ is consensus state.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from compute.aggregate import aggregate_mean
 from compute.evaluate import evaluate
@@ -56,7 +57,8 @@ def judge(
     """Verdict on each revealed update (None: nobody served it), next model and its score.
 
     With no updates at all it checks that a task's model, base and shard fit each other. Raises
-    Invalid where the task itself is at fault: codes of `check_model`, `read_model`, `read_shard`.
+    Invalid where the task itself is at fault: codes of `check_model`, `read_model`, `read_shard`,
+    `evaluate`.
     """
     check_model(task.model)
     base = read_model(base_blob, task.model)
@@ -123,7 +125,7 @@ def _read_updates(
             if isinstance(values, Verdict):
                 found = values
             # Compared decoded: the float32 form of a copied update is a copy all the same.
-            elif (key := values.tobytes()) in seen:
+            elif (key := sha256(values.data).digest()) in seen:
                 found = Verdict.DUPLICATE
             else:
                 seen.add(key)

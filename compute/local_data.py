@@ -1,7 +1,9 @@
 """A contributor's own rows, as they lie in an .npz file."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +32,7 @@ def load_local_data(path: Path) -> LocalData:
             x, y = np.asarray(arrays["x"]), np.asarray(arrays["y"])
     except FileNotFoundError:
         raise Unavailable("data_missing", f"there is no data file {path}") from None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise Invalid("data_malformed", f"{path} is not an .npz with x and y: {error}") from None
     fits = x.ndim == 2 and x.dtype.kind in "fiu" and y.shape == x.shape[:1] and y.dtype.kind in "iu"
     if not fits or not len(y):

@@ -21,11 +21,17 @@ from p2p_aios.types.learning import (
     ModelSpec,
     TrainingPlan,
     check_model,
+    count_parameters,
 )
 
 RATE_ONE: Final = 10**9
 """1.0 in the unit of `TrainingPlan.learning_rate`."""
 TRAINING_SECONDS_MAX: Final = 120.0
+STEP_CELLS_MAX: Final = 1 << 26
+"""Most activations of one layer in one step: 256 MiB. A task names model and batch, and must not
+be able to take a contributor's machine down."""
+STEP_WORK_MAX: Final = 1 << 35
+"""Most rows times parameters in one step: seconds, so that the time limit is looked at."""
 
 
 def training_seed(task: bytes, round: int, worker: bytes) -> bytes:
@@ -38,8 +44,8 @@ def train_update(
 ) -> Int32s:
     """Update ΔM = M_local - M; base: int32 with 24 fractional bits, (count_parameters(spec),).
 
-    Raises Invalid: `training_diverged`, `data_misshapen`, codes of `check_model`; Unavailable:
-    `training_too_slow`.
+    Raises Invalid: `training_diverged`, `training_too_large`, `data_misshapen`, codes of
+    `check_model`; Unavailable: `training_too_slow`.
     """
     local = train_model(spec, plan, base, data, seed).astype(np.int64)
     update = local - base
@@ -57,6 +63,7 @@ def train_model(
     """
     check_model(spec)
     _check_data(spec, data)
+    _check_step(spec, min(plan.batch, len(data.y)))
     layers = split_layers(spec, dequantize(base))
     random = np.random.Generator(np.random.PCG64(int.from_bytes(seed, "big")))
     rate = np.float32(plan.learning_rate / RATE_ONE)
@@ -113,6 +120,15 @@ def _check_data(spec: ModelSpec, data: LocalData) -> None:
         )
     if int(data.y.min()) < 0 or int(data.y.max()) >= spec.layers[-1]:
         raise Invalid("data_misshapen", f"a label lies outside the {spec.layers[-1]} outputs")
+
+
+def _check_step(spec: ModelSpec, rows: int) -> None:
+    is_wide = rows * max(spec.layers) > STEP_CELLS_MAX
+    if is_wide or rows * count_parameters(spec) > STEP_WORK_MAX:
+        raise Invalid(
+            "training_too_large",
+            f"a step of {rows} rows through this model takes too much: use a smaller batch",
+        )
 
 
 def _diverged() -> Invalid:

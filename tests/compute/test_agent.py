@@ -306,8 +306,9 @@ def test_local_data_round_trip_and_refusals(tmp_path: Path, tiny_data: LocalData
         with pytest.raises(Invalid) as caught:
             load_local_data(path)
         assert caught.value.code == "data_malformed"
-    path.write_bytes(b"not a zip")
-    with pytest.raises(Invalid):
-        load_local_data(path)
+    for damaged in (b"not a zip", b"PK\x03\x04 and then nothing of a zip"):
+        path.write_bytes(damaged)
+        with pytest.raises(Invalid):
+            load_local_data(path)
     with pytest.raises(Unavailable):
         load_local_data(tmp_path / "absent.npz")

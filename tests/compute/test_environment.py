@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from compute.environment import (
+    SECRET_VARIABLES,
     check_token,
     ensure_token,
     is_listening,
@@ -27,6 +28,22 @@ def test_a_token_is_private_and_made_once(tmp_path: Path) -> None:
     assert len(first) == 64
     assert path.stat().st_mode & 0o777 == 0o600
     check_token(path)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_token_cut_short_or_open_to_others_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.touch(mode=0o600)
+    with pytest.raises(Unavailable) as missing:
+        check_token(path)
+    assert missing.value.code == "ray_token_missing"
+    path.write_text("secret")
+    for mode in (0o640, 0o604):
+        path.chmod(mode)
+        for check in (check_token, ensure_token):
+            with pytest.raises(Invalid) as exposed:
+                check(path)
+            assert exposed.value.code == "ray_token_exposed"
 
 
 def test_a_short_folder_is_short_private_and_steady(tmp_path: Path) -> None:
@@ -58,9 +75,11 @@ def test_nobody_listens_at_port_1() -> None:
 
 def test_settings_never_leave_a_cluster_open(tmp_path: Path) -> None:
     variables = {"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "auto", "RAY_AUTH_TOKEN": "stale"}
+    variables |= {"AIOS_PASSPHRASE": "opens the key", "AIOS_TOKEN": "opens the node"}
     set_environment(variables, tmp_path / "token")
     assert variables["RAY_AUTH_MODE"] == "token"
     assert variables["RAY_AUTH_TOKEN_PATH"] == str(tmp_path / "token")
     assert variables["OMP_NUM_THREADS"] == "1"
     assert "RAY_ADDRESS" not in variables
+    assert not variables.keys() & set(SECRET_VARIABLES)
     assert "RAY_AUTH_TOKEN" not in variables

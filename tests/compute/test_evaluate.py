@@ -13,6 +13,7 @@ from compute.models.initial import initial_parameters
 from compute.models.layout import split_layers
 from compute.quantize import FRACTION_BITS, INT32_MAX, INT32_MIN, ONE
 from compute.shard import Shard, make_shard
+from p2p_aios.errors import Invalid
 from p2p_aios.types.learning import (
     Activation,
     ModelKind,
@@ -110,3 +111,16 @@ def test_digits_take_milliseconds() -> None:
         evaluate(DIGITS, flat, shard)
         spent.append(time.process_time() - begun)
     assert min(spent) < 0.1
+
+
+@pytest.mark.parametrize(("layers", "rows"), [((1, 4000, 4000, 2), 1 << 22), ((1, 1 << 20), 2000)])
+def test_a_shard_that_would_keep_a_panel_busy_for_hours_is_refused(
+    layers: tuple[int, ...], rows: int
+) -> None:
+    """64 MiB of rows and 64 MiB of parameters would take days; anybody may submit such a task."""
+    kind = ModelKind.MLP if len(layers) > 2 else ModelKind.LINEAR
+    spec = ModelSpec(kind, layers, Activation.SIGMOID)
+    shard = Shard(np.zeros((rows, 1), np.int32), np.zeros(rows, np.int64))
+    with pytest.raises(Invalid) as caught:
+        evaluate(spec, np.zeros(count_parameters(spec), np.int32), shard)
+    assert caught.value.code == "evaluation_too_large"

@@ -14,7 +14,13 @@ from compute.partition import dirichlet_split
 from compute.shard import make_shard
 from compute.training import train_model, train_update, training_seed
 from p2p_aios.errors import Invalid
-from p2p_aios.types.learning import Activation, ModelKind, ModelSpec, TrainingPlan
+from p2p_aios.types.learning import (
+    Activation,
+    ModelKind,
+    ModelSpec,
+    TrainingPlan,
+    count_parameters,
+)
 
 DIGITS = ModelSpec(ModelKind.MLP, (64, 64, 10), Activation.RELU)
 TINY = ModelSpec(ModelKind.LINEAR, (3, 2), Activation.RELU)
@@ -37,6 +43,18 @@ def test_divergence_is_refused_before_it_leaves(tiny_data: LocalData) -> None:
     with pytest.raises(Invalid) as caught:
         train_update(TINY, wild, initial_parameters(TINY, b""), huge, bytes(32))
     assert caught.value.code == "training_diverged"
+
+
+@pytest.mark.parametrize(("layers", "rows"), [((3, 1 << 20, 2), 65), ((3, 4000, 4000, 2), 2200)])
+def test_a_task_too_large_for_a_step_is_refused_before_it_takes_memory(
+    layers: tuple[int, ...], rows: int
+) -> None:
+    spec = ModelSpec(ModelKind.MLP, layers, Activation.RELU)
+    data = LocalData(np.zeros((rows, 3), np.float32), np.zeros(rows, np.int64))
+    base = np.zeros(count_parameters(spec), np.int32)
+    with pytest.raises(Invalid) as caught:
+        train_update(spec, replace(PLAN, batch=1 << 16), base, data, bytes(32))
+    assert caught.value.code == "training_too_large"
 
 
 @pytest.mark.parametrize(
