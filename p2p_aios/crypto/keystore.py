@@ -18,12 +18,16 @@ from typing import Final
 
 import ecdsa
 from ecdsa import der
+from ecdsa.curves import UnknownCurveError
+from ecdsa.keys import MalformedPointError
 
 from p2p_aios.crypto.keys import ORDER, KeyPair
 from p2p_aios.errors import Invalid, Unavailable
 
 PBKDF2_ROUNDS: Final = 600_000
 """OWASP's figure for PBKDF2-HMAC-SHA256; about 0.2 s to open a file."""
+PBKDF2_ROUNDS_MAX: Final = 10_000_000
+"""Most that a file may ask for; it is read before it is trusted."""
 KEYSTORE_BYTES_MAX: Final = 16 * 1024
 """Larger files are not keystores."""
 MODE: Final = 0o600
@@ -82,8 +86,10 @@ def decode_pem(pem: bytes) -> KeyPair:
         raise _malformed("it is not one whole private key")
     try:
         signer = ecdsa.SigningKey.from_pem(pem.decode("ascii"))
-    except (ValueError, ecdsa.der.UnexpectedDER, ecdsa.keys.MalformedPointError) as error:
+    except (ValueError, IndexError, der.UnexpectedDER, MalformedPointError) as error:
         raise _malformed(str(error)) from None
+    except UnknownCurveError:
+        raise _wrong_curve("foreign") from None
     if signer.curve.name != ecdsa.SECP256k1.name:
         raise _wrong_curve(signer.curve.name)
     return KeyPair.from_secret(signer.to_string())
@@ -109,16 +115,18 @@ def decrypt_pem(pem: bytes, passphrase: str | None) -> KeyPair:
     """Inverse of `encrypt_pem`, for OpenSSL's files too; raises as `load_keystore` does."""
     if not passphrase:
         raise Invalid("passphrase_required", "this keystore is encrypted: give its passphrase")
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from cryptography.hazmat.primitives.serialization import load_der_private_key
 
+    envelope = _checked_envelope(pem)
     try:
-        private = load_pem_private_key(pem, passphrase.encode())
-    except ValueError as error:
-        # OpenSSL's format has no checksum of its own: a wrong key shows as a wrong padding.
-        if "password" in str(error).lower():
-            raise Invalid("passphrase_wrong", "the passphrase does not open this key") from None
-        raise _malformed(str(error)) from None
+        private = load_der_private_key(envelope, passphrase.encode())
+    except ValueError:
+        # The format has no checksum: a wrong key shows as wrong padding, or as nonsense within.
+        raise Invalid("passphrase_wrong", "the passphrase does not open this key") from None
+    except UnsupportedAlgorithm:
+        raise _wrong_curve("foreign") from None
     if not isinstance(private, ec.EllipticCurvePrivateKey):
         raise _wrong_curve(type(private).__name__)
     if not isinstance(private.curve, ec.SECP256K1):
@@ -151,6 +159,28 @@ def _algorithm(salt: bytes, start: bytes) -> bytes:
         der.encode_sequence(der.encode_oid(*_OID_AES_256_CBC), der.encode_octet_string(start)),
     )
     return bytes(der.encode_sequence(der.encode_oid(*_OID_PBES2), parameters))
+
+
+def _checked_envelope(pem: bytes) -> bytes:
+    """The DER of an encrypted key whose derivation takes a bounded time.
+
+    Raises Invalid(`keystore_malformed`).
+    """
+    try:
+        envelope = bytes(der.unpem(pem))
+        algorithm, _ = der.remove_sequence(der.remove_sequence(envelope)[0])
+        scheme, parameters = der.remove_object(algorithm)
+        derivation, _ = der.remove_sequence(der.remove_sequence(parameters)[0])
+        function, salted = der.remove_object(derivation)
+        if (scheme, function) != (_OID_PBES2, _OID_PBKDF2):
+            raise _malformed("its passphrase does not go through PBKDF2")
+        _, counted = der.remove_octet_string(der.remove_sequence(salted)[0])
+        rounds, _ = der.remove_integer(counted)
+    except (ValueError, IndexError, der.UnexpectedDER) as error:
+        raise _malformed(str(error)) from None
+    if not 1 <= rounds <= PBKDF2_ROUNDS_MAX:
+        raise _malformed(f"at most {PBKDF2_ROUNDS_MAX} rounds of PBKDF2 are accepted")
+    return envelope
 
 
 def _write_new(path: Path, data: bytes) -> None:

@@ -1,6 +1,7 @@
 """Key files: round trips, independent readers, and every refusal with its code."""
 
 import base64
+import itertools
 import stat
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import ecdsa
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from ecdsa import der
 
 from p2p_aios.crypto import keystore
 from p2p_aios.crypto.keys import KeyPair
@@ -101,6 +103,41 @@ def test_passphrase_missing_and_wrong(tmp_path: Path) -> None:
     assert refused(path, PASSPHRASE + "x") == "passphrase_wrong"
 
 
+def test_a_wrong_passphrase_that_fits_the_padding_is_still_just_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One in 256 does; the file must not be called broken for it."""
+    monkeypatch.setattr(keystore, "PBKDF2_ROUNDS", 1)
+    sealed = keystore.encrypt_pem(KEY, PASSPHRASE)
+    codes = set()
+    for number in range(2000):
+        with pytest.raises(Invalid) as caught:
+            keystore.decrypt_pem(sealed, f"wrong {number}")
+        codes.add(caught.value.code)
+    assert codes == {"passphrase_wrong"}
+
+
+@pytest.mark.parametrize("rounds", [0, keystore.PBKDF2_ROUNDS_MAX + 1, 2**31, 2**62, 2**2000])
+def test_a_file_that_asks_for_endless_work_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds: int
+) -> None:
+    """A file from somebody else must not hold up for hours whoever opens it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(keystore, "PBKDF2_ROUNDS", rounds)
+        patch.setattr(keystore.hashlib, "pbkdf2_hmac", lambda *_: bytes(32))
+        keystore.save_keystore(tmp_path / "one.pem", KEY, PASSPHRASE)
+    assert refused(tmp_path / "one.pem", PASSPHRASE) == "keystore_malformed"
+
+
+def test_other_derivations_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What bounds their work is not known here; scrypt asks for memory besides."""
+    monkeypatch.setattr(keystore, "_OID_PBKDF2", (1, 3, 6, 1, 4, 1, 11591, 4, 11))
+    sealed = keystore.encrypt_pem(KEY, PASSPHRASE)
+    monkeypatch.undo()
+    with pytest.raises(Invalid, match=r"keystore_malformed.*PBKDF2"):
+        keystore.decrypt_pem(sealed, PASSPHRASE)
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o777])
 def test_too_open_mode_is_refused_with_the_remedy(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "one.pem"
@@ -120,6 +157,25 @@ def test_wrong_curve(tmp_path: Path, encrypted: bool) -> None:
     assert refused(path, PASSPHRASE) == "curve_wrong"
     path = write(tmp_path, pem_of(ed25519.Ed25519PrivateKey.generate(), encryption))
     assert refused(path, PASSPHRASE) == "curve_wrong"
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_curve_that_nobody_here_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encrypted: bool
+) -> None:
+    monkeypatch.setattr(keystore, "PBKDF2_ROUNDS", 1)
+    strange = der.encode_oid(1, 3, 132, 0, 32)
+    known = der.encode_oid(1, 3, 132, 0, 10)
+    if encrypted:
+        described = keystore._private_key_info
+        monkeypatch.setattr(
+            keystore, "_private_key_info", lambda key: described(key).replace(known, strange)
+        )
+        pem = keystore.encrypt_pem(KEY, PASSPHRASE)
+    else:
+        plain = der.unpem(keystore.encode_pem(KEY))
+        pem = der.topem(plain.replace(known, strange), "PRIVATE KEY")
+    assert refused(write(tmp_path, pem), PASSPHRASE) == "curve_wrong"
 
 
 @pytest.mark.parametrize(
@@ -143,6 +199,34 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
     pem = keystore.encode_pem(KEY)
     for length in range(0, len(pem) - 1, 7):
         assert refused(write(tmp_path, pem[:length]), None) == "keystore_malformed"
+
+
+def test_every_cut_of_what_is_inside_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the parsers below raise of it."""
+    monkeypatch.setattr(keystore, "PBKDF2_ROUNDS", 1)
+    for pem, name in (
+        (keystore.encode_pem(KEY), "PRIVATE KEY"),
+        (keystore.encrypt_pem(KEY, PASSPHRASE), "ENCRYPTED PRIVATE KEY"),
+    ):
+        inside = der.unpem(pem)
+        for start, end in itertools.combinations(range(len(inside)), 2):
+            cut = der.topem(inside[:start] + inside[end:], name)
+            with pytest.raises(Invalid):
+                open_pem(cut)
+
+
+def test_a_derivation_without_parameters() -> None:
+    derivation = der.encode_sequence(der.encode_oid(*keystore._OID_PBKDF2), der.encode_sequence())
+    scheme = der.encode_oid(*keystore._OID_PBES2)
+    algorithm = der.encode_sequence(scheme, der.encode_sequence(derivation))
+    with pytest.raises(Invalid, match="keystore_malformed"):
+        open_pem(der.topem(der.encode_sequence(algorithm), "ENCRYPTED PRIVATE KEY"))
+
+
+def open_pem(pem: bytes) -> KeyPair:
+    if b"ENCRYPTED" in pem:
+        return keystore.decrypt_pem(pem, PASSPHRASE)
+    return keystore.decode_pem(pem)
 
 
 def test_missing_file(tmp_path: Path) -> None:
