@@ -3,9 +3,10 @@
 Theory. An account's transactions can only be included in the order of their nonces, so each
 account is a queue; across accounts the higher price (fee per byte) goes first, the earlier arrival
 on a tie. Two rankings hold one entry per account: `_heads`, the price of the transaction that is
-next by nonce, for selection; `_tails`, the price of the account's last transaction, for eviction —
-taking a tail never leaves a gap behind. What already waits behind a gap goes first, whatever it
-offers. Every operation costs a few microseconds, however much waits.
+next by nonce, for selection; `_tails`, the price of the account's last transaction where it pays,
+for eviction — taking a tail never leaves a gap behind. What already waits behind a gap goes first,
+whatever it offers. Free ones have places of their own (`lanes`), in the pool and in every block.
+Every operation costs a few microseconds, however much waits.
 
 Sans-I/O. What depends on state beyond the nonce (balance, fee, form at this height) is the
 ledger's to check before `add`.
@@ -18,28 +19,17 @@ from enum import IntEnum
 from typing import Final
 
 from p2p_aios.errors import Invalid, Unavailable, invariant
-from p2p_aios.mempool.queue import Entry, Queue, choose
+from p2p_aios.mempool.lanes import Lane, Limits, is_free
+from p2p_aios.mempool.queue import Entry, Queue, check_replacement, choose
 from p2p_aios.mempool.ranking import Rank, Ranking
 from p2p_aios.types.transaction import CheckedTransaction
 from p2p_aios.units import Address, Hash, Height
 
-REPLACEMENT_PERCENT: Final = 110
-"""A transaction of the same nonce must offer at least this part of the first one's fee."""
 WAITING_PRICE: Final = 0
 """What a transaction behind a gap counts for when room is needed: it offers a fee that nobody can
 take, so a full pool of such must not keep out those that can be included."""
 _PRICE_SHIFT: Final = 16
 """Prices are ⌊fee · 2^16 / bytes⌋: integers, so that every node ranks alike."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the mempool holds at most."""
-
-    count_max: int = 20_000
-    bytes_max: int = 32 << 20
-    account_count_max: int = 64
-    """Of one account; also how far ahead of its next nonce a transaction may be."""
 
 
 class Admission(IntEnum):
@@ -64,10 +54,11 @@ class Mempool:
     """Checked transactions that wait for a block."""
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
+        self._limits = held = limits or Limits()
+        self._paying = Lane(held.count_max, held.bytes_max)
+        self._free = Lane(held.free_count_max, held.free_bytes_max)
         self._queues: dict[Address, Queue] = {}
         self._by_id: dict[Hash, CheckedTransaction] = {}
-        self._bytes = 0
         self._arrivals = 0
         self._heads, self._tails = Ranking(), Ranking()
         self._expiring: dict[Height, dict[Hash, None]] = {}
@@ -79,7 +70,7 @@ class Mempool:
     @property
     def bytes_held(self) -> int:
         """Sum of the encoded transactions that wait."""
-        return self._bytes
+        return self._paying.bytes + self._free.bytes
 
     def contains(self, id: Hash) -> bool:
         return id in self._by_id
@@ -120,7 +111,7 @@ class Mempool:
         queue = self._queues.get(transaction.sender)
         replaced = queue.entries.get(transaction.body.nonce) if queue else None
         if replaced is not None:
-            _check_replacement(replaced.transaction, transaction)
+            check_replacement(replaced.transaction, transaction)
         rank = self._rank(transaction)
         ready = transaction.body.nonce <= self.pending_nonce(transaction.sender, account_nonce)
         displaced = self._make_room(transaction, rank[0] if ready else WAITING_PRICE, replaced)
@@ -202,24 +193,37 @@ class Mempool:
         price = (transaction.body.fee << _PRICE_SHIFT) // len(transaction.raw)
         return (-price, self._arrivals, transaction.sender)
 
+    def _lane(self, transaction: CheckedTransaction) -> Lane:
+        return self._free if is_free(transaction) else self._paying
+
     def _make_room(
         self, transaction: CheckedTransaction, negated_price: int, replaced: Entry | None
     ) -> tuple[Hash, ...]:
         """Free what `transaction` needs, or nothing. Raises Unavailable(`mempool_full`)."""
-        replaced_bytes = len(replaced.transaction.raw) if replaced else 0
-        count = len(self._by_id) + (0 if replaced else 1) - self._limits.count_max
-        size = self._bytes + len(transaction.raw) - replaced_bytes - self._limits.bytes_max
-        victims = self._victims(transaction.sender, negated_price, count, size)
-        if replaced is not None:
-            victims.append(replaced.transaction)
+        lane, going = self._lane(transaction), replaced.transaction if replaced else None
+        same = going if going is not None and self._lane(going) is lane else None
+        count, size = lane.excess(transaction, same)
+        if lane is self._free:
+            self._require_free_place(transaction.sender, count, size)
+            victims = []
+        else:
+            victims = self._victims(transaction.sender, negated_price, count, size)
+        if going is not None:
+            victims.append(going)
         for victim in victims:
             self.remove(victim.id)
         return tuple(victim.id for victim in victims)
 
+    def _require_free_place(self, sender: Address, count: int, size: int) -> None:
+        queue = self._queues.get(sender)
+        held = sum(is_free(e.transaction) for e in queue.entries.values()) if queue else 0
+        if count > 0 or size > 0 or held >= self._limits.free_account_count_max:
+            raise Unavailable("mempool_full", "offer a fee, or try again in a minute")
+
     def _victims(
         self, newcomer: Address, negated_price: int, count: int, size: int
     ) -> list[CheckedTransaction]:
-        """Cheapest tails that free `count` places and `size` bytes.
+        """Cheapest paying tails that free `count` places and `size` bytes.
 
         Raises Unavailable(`mempool_full`) where that takes one of the same account or of a price
         not below the newcomer's.
@@ -244,7 +248,7 @@ class Mempool:
         invariant(nonce not in queue.entries, "a replaced transaction is gone before the new comes")
         queue.put(nonce, Entry(transaction, rank))
         self._by_id[transaction.id] = transaction
-        self._bytes += len(transaction.raw)
+        self._lane(transaction).enter(transaction)
         self._expiring.setdefault(transaction.body.expires, {})[transaction.id] = None
         self._place(account, queue)
 
@@ -252,7 +256,7 @@ class Mempool:
         """Take one out; the caller then calls `_place`."""
         transaction = queue.take(nonce)
         del self._by_id[transaction.id]
-        self._bytes -= len(transaction.raw)
+        self._lane(transaction).leave(transaction)
         expiring = self._expiring[transaction.body.expires]
         del expiring[transaction.id]
         if not expiring:
@@ -272,7 +276,7 @@ class Mempool:
         """Bring both rankings in line with the account's queue; forget an empty one."""
         head, tail = queue.head(), queue.tail()
         self._heads.place(account, head.rank if head else None)
-        rank = tail.rank if tail else None
+        rank = tail.rank if tail and not is_free(tail.transaction) else None
         if rank is not None and queue.has_gap():
             rank = (WAITING_PRICE, *rank[1:])
         self._tails.place(account, rank)
@@ -283,13 +287,3 @@ class Mempool:
         if len(self._unannounced) > 2 * self._limits.count_max:
             # Nobody takes them (no peers): keep only what still waits.
             self._unannounced = deque(id for id in self._unannounced if id in self._by_id)
-
-
-def _check_replacement(old: CheckedTransaction, new: CheckedTransaction) -> None:
-    if new.body.fee * 100 < old.body.fee * REPLACEMENT_PERCENT:
-        least = -(-old.body.fee * REPLACEMENT_PERCENT // 100)
-        raise Invalid(
-            "replacement_underpriced",
-            f"nonce {old.body.nonce} waits already; to replace it offer a fee of {least} units",
-            least=least,
-        )

@@ -6,10 +6,14 @@ from heapq import heappop, heappush
 from itertools import islice
 from typing import Final
 
+from p2p_aios.errors import Invalid
+from p2p_aios.mempool.lanes import is_free
 from p2p_aios.mempool.ranking import Rank, Ranking
 from p2p_aios.types.transaction import CheckedTransaction
 from p2p_aios.units import Address
 
+REPLACEMENT_PERCENT: Final = 110
+"""A transaction of the same nonce must offer at least this part of the first one's fee."""
 MISFITS_MAX: Final = 32
 """After so many transactions that no longer fit, a block counts as full."""
 FREE_COUNT_MAX: Final = 64
@@ -56,6 +60,18 @@ class Queue:
 
     def tail(self) -> Entry | None:
         return self.entries.get(self.last_nonce)
+
+
+def check_replacement(old: CheckedTransaction, new: CheckedTransaction) -> None:
+    """Raises Invalid(`replacement_underpriced`)."""
+    # At least one unit: otherwise a free one could be replaced, and gossiped, without end.
+    least = max(1, -(-old.body.fee * REPLACEMENT_PERCENT // 100))
+    if new.body.fee < least:
+        raise Invalid(
+            "replacement_underpriced",
+            f"nonce {old.body.nonce} waits already; to replace it offer a fee of {least} units",
+            least=least,
+        )
 
 
 def choose(
@@ -116,7 +132,7 @@ def _choose_free(
     for _, _, account in islice(heads.from_price(0), FREE_LOOKS_MAX):
         queue = queues[account]
         entry = queue.entries.get(ahead.get(account, queue.next_nonce))
-        if entry is None or entry.transaction.body.fee > 0:
+        if entry is None or not is_free(entry.transaction):
             continue
         bytes_max -= len(entry.transaction.raw)
         if bytes_max < 0 or len(chosen) == count_max:

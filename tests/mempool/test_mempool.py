@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from p2p_aios.errors import Invalid, Unavailable
-from p2p_aios.mempool.mempool import Added, Admission, Limits, Mempool
+from p2p_aios.mempool.lanes import Limits
+from p2p_aios.mempool.mempool import Added, Admission, Mempool
 from p2p_aios.mempool.queue import FREE_BYTES_MAX, FREE_COUNT_MAX, MISFITS_MAX
 from p2p_aios.types.transaction import CheckedTransaction
 from p2p_aios.units import Address, Height
@@ -117,6 +118,45 @@ def test_the_lane_of_free_ones_is_bounded() -> None:
     fill(large, *(transaction(sender, 0, 0, size=half) for sender in (1, 2, 3)))
     assert chosen(large) == [(1, 0), (2, 0), (500, 0), (3, 0)]
     assert chosen(large, bytes_max=half) == [(1, 0)]
+
+
+def test_a_full_pool_still_takes_free_ones() -> None:
+    pool = Mempool(Limits(count_max=2, bytes_max=2 * BYTES, free_count_max=2))
+    fill(pool, transaction(1, 0, 10**9), transaction(2, 0, 10**9))
+    assert pool.add(transaction(3, 0, 0), 0, NOW) == READY
+    assert pool.add(transaction(4, 0, 0), 0, NOW) == READY
+    assert code_of(pool, transaction(5, 0, 0)) == "mempool_full"
+    assert code_of(pool, transaction(5, 0, 1)) == "mempool_full"
+    assert pool.add(transaction(5, 0, 2 * 10**9), 0, NOW).displaced == (
+        transaction(2, 0, 10**9).id,
+    )
+    assert chosen(pool) == [(3, 0), (4, 0), (5, 0), (1, 0)]
+
+
+def test_free_ones_take_no_place_of_those_that_pay() -> None:
+    pool = Mempool(Limits(count_max=1, free_count_max=100, free_bytes_max=3 * BYTES))
+    fill(pool, *(transaction(sender, 0, 0) for sender in (1, 2, 3)))
+    assert code_of(pool, transaction(4, 0, 0)) == "mempool_full"
+    assert pool.add(transaction(4, 0, 1), 0, NOW) == READY
+    pool.remove(transaction(1, 0, 0).id)
+    assert pool.add(transaction(1, 0, 0), 0, NOW) == READY
+
+
+def test_no_account_takes_all_free_places() -> None:
+    pool = Mempool(Limits(free_count_max=4, free_account_count_max=2))
+    fill(pool, transaction(1, 0, 0), transaction(1, 1, 5), transaction(1, 2, 0))
+    assert code_of(pool, transaction(1, 3, 0)) == "mempool_full"
+    assert pool.add(transaction(1, 3, 5), 0, NOW) == READY
+    assert pool.add(transaction(2, 0, 0), 0, NOW) == READY
+
+
+def test_a_fee_takes_a_free_one_out_of_its_place() -> None:
+    pool = Mempool(Limits(count_max=1, free_count_max=1))
+    fill(pool, transaction(1, 0, 0))
+    assert code_of(pool, transaction(1, 0, 0, salt=1)) == "replacement_underpriced"
+    assert pool.add(transaction(1, 0, 1), 0, NOW).displaced == (transaction(1, 0, 0).id,)
+    assert pool.add(transaction(2, 0, 0), 0, NOW) == READY
+    assert pool.bytes_held == 2 * BYTES
 
 
 def test_a_free_one_counts_once_where_the_parent_state_is_ahead() -> None:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from p2p_aios.errors import Invalid, Unavailable
-from p2p_aios.mempool.mempool import Admission, Limits, Mempool
+from p2p_aios.mempool.lanes import Limits
+from p2p_aios.mempool.mempool import Admission, Mempool
 from p2p_aios.types.transaction import CheckedTransaction
 from p2p_aios.units import Address, Hash, Height
 from tests.mempool.pool_world import account, transaction
@@ -20,8 +21,8 @@ SPAN = 4
 class Model:
     """Waiting transactions in order of arrival, and the nonces of the accounts."""
 
-    def __init__(self, count_max: int, bytes_max: int) -> None:
-        self.count_max, self.bytes_max = count_max, bytes_max
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
         self.waiting: list[CheckedTransaction] = []
         self.nonces = {account(number): 0 for number in ACCOUNTS}
         self.height = 0
@@ -53,7 +54,7 @@ class Model:
         if item.body.nonce >= nonce + SPAN:
             return "nonce_too_high"
         old = self.at(item.sender, item.body.nonce)
-        if old and item.body.fee * 10 < old.body.fee * 11:
+        if old and (item.body.fee * 10 < old.body.fee * 11 or item.body.fee == 0):
             return "replacement_underpriced"
         kept = [each for each in self.waiting if each != old]
         victims = self.victims(item, old)
@@ -65,19 +66,33 @@ class Model:
         admission = Admission.READY if ready else Admission.WAITING
         return (admission, tuple(each.id for each in displaced))
 
+    def fits(self, items: list[CheckedTransaction], sender: Address) -> bool:
+        """Whether the pool may hold `items`, the last of which came from `sender`."""
+        limits, lanes = self.limits, [[], []]  # type: ignore[var-annotated]
+        for each in items:
+            lanes[each.body.fee == 0].append(each)
+        paying, free = lanes
+        return (
+            len(paying) <= limits.count_max
+            and sum(len(each.raw) for each in paying) <= limits.bytes_max
+            and len(free) <= limits.free_count_max
+            and sum(len(each.raw) for each in free) <= limits.free_bytes_max
+            and sum(each.sender == sender for each in free) <= limits.free_account_count_max
+        )
+
     def victims(
         self, item: CheckedTransaction, old: CheckedTransaction | None
     ) -> list[CheckedTransaction] | None:
         victims: list[CheckedTransaction] = []
-        tails = [
+        last = [
             max((t for t in self.waiting if t.sender == sender), key=lambda t: t.body.nonce)
             for sender in sorted({t.sender for t in self.waiting})
         ]
+        tails = [each for each in last if each.body.fee > 0 and item.body.fee > 0]
         tails.sort(key=self.eviction_price, reverse=True)
         while True:
             kept = [each for each in self.waiting if each not in victims and each != old]
-            size = sum(len(each.raw) for each in kept) + len(item.raw)
-            if len(kept) < self.count_max and size <= self.bytes_max:
+            if self.fits([*kept, item], item.sender):
                 return victims
             if not tails or tails[0].sender == item.sender:
                 return None
@@ -120,10 +135,20 @@ class Model:
 
 
 class MempoolMachine(RuleBasedStateMachine):
-    @initialize(count_max=st.integers(1, 8), bytes_max=st.sampled_from([300, 700, 10_000]))
-    def start(self, count_max: int, bytes_max: int) -> None:
-        self.model = Model(count_max, bytes_max)
-        self.pool = Mempool(Limits(count_max, bytes_max, SPAN))
+    @initialize(
+        limits=st.builds(
+            Limits,
+            count_max=st.integers(1, 8),
+            bytes_max=st.sampled_from([300, 700, 10_000]),
+            account_count_max=st.just(SPAN),
+            free_count_max=st.integers(1, 5),
+            free_bytes_max=st.sampled_from([250, 10_000]),
+            free_account_count_max=st.integers(1, SPAN),
+        )
+    )
+    def start(self, limits: Limits) -> None:
+        self.model = Model(limits)
+        self.pool = Mempool(limits)
         self.announced: list[CheckedTransaction] = []
 
     @rule(
@@ -197,6 +222,11 @@ class MempoolMachine(RuleBasedStateMachine):
         assert len(self.pool) == len(self.model.waiting)
         assert self.pool.bytes_held == sum(len(item.raw) for item in self.model.waiting)
         assert all(self.pool.get(item.id) is item for item in self.model.waiting)
+
+    @invariant()
+    def neither_kind_takes_the_others_places(self) -> None:
+        for sender in self.model.nonces:
+            assert self.model.fits(self.model.waiting, sender)
 
     @invariant()
     def pending_nonces_follow_the_queue(self) -> None:
