@@ -159,12 +159,11 @@ class Transactions:
             _check_all, raws, self._chain.chain_id, limiter=limiter
         )
 
-    def select(self, footing: Footing) -> tuple[CheckedTransaction, ...]:
+    def select(self, footing: Footing, count_max: int) -> tuple[CheckedTransaction, ...]:
         """What waits for a block on `footing`, best price first."""
-        params = self._chain.params
         # The oldest block first, so that the newest has the last word.
         ahead = _nonces_after(reversed(footing.layers))
-        return self.mempool.select(params.block_bytes_max, params.block_transactions_max, ahead)
+        return self.mempool.select(self._chain.params.block_bytes_max, count_max, ahead)
 
     def next_nonce(self, address: Address) -> int:
         """The nonce of the account's next transaction, given what waits here."""

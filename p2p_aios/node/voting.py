@@ -53,6 +53,7 @@ from p2p_aios.node.chain import Chain
 from p2p_aios.node.committee_map import CommitteeMap
 from p2p_aios.node.finality import Finality
 from p2p_aios.node.terms import anchor_of, term_after
+from p2p_aios.node.throttle import Throttle
 from p2p_aios.node.transactions import Transactions
 from p2p_aios.store.journal import Journal
 from p2p_aios.types.block import Proposal, block_hash
@@ -100,6 +101,7 @@ class Voting:
         self._stream_room = trio.Semaphore(STREAM_EVENTS_MAX)
         self._timer_ms: int | None = None
         self._journaling = trio.CapacityLimiter(1)
+        self._throttle = Throttle(chain.params)
         self.core = Simplex(
             Identity(chain.chain_id, chain.params, key),
             anchor_of(chain),
@@ -195,8 +197,10 @@ class Voting:
         )
         if not order.is_empty:
             try:
-                waiting = self._transactions.select(footing)
+                begun_s = trio.current_time()
+                waiting = self._transactions.select(footing, self._throttle.count_max())
                 candidate, rejected = await self._chain.build(footing, slot, waiting)
+                self._throttle.note(len(waiting), _ms_since(begun_s))
                 self._transactions.drop(rejected)
                 return candidate
             except AiosError:
@@ -219,9 +223,11 @@ class Voting:
         digest = block_hash(order.block.header)
         code: str | None = None
         if self._chain.candidate(digest) is None:
+            begun_s = trio.current_time()
             try:
                 transactions = await self._transactions.check(order.block.transactions)
                 await self._chain.execute(order.block, transactions)
+                self._throttle.note(len(transactions), _ms_since(begun_s))
             except Invalid as error:
                 log.warning("height=%d refused: %s", order.block.header.height, error)
                 code = error.code
@@ -283,6 +289,10 @@ class Voting:
 
     def _post(self, event: Event) -> None:
         self._inbox_in.send_nowait(event)
+
+
+def _ms_since(begun_s: float) -> float:
+    return 1000 * (trio.current_time() - begun_s)
 
 
 def _now() -> Now:

@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 
+from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.ledger.queries import read_account
 from p2p_aios.node.config import LogSection, NetworkSection, NodeConfig, NodeSection, RpcSection
 from p2p_aios.node.identity import Identity
@@ -20,7 +21,7 @@ from p2p_aios.node.run import Serving, serve_node
 from p2p_aios.params import Params
 from p2p_aios.types.transaction import Action
 from p2p_aios.units import Address, Hash
-from tests.node.founders import PARAMS, Founders, key
+from tests.node.founders import ALICE, BOB, PARAMS, Founders, key
 
 QUICK = replace(PARAMS, epoch_blocks=40, beacon_chain_length=4096)
 
@@ -120,10 +121,10 @@ async def _serve(
 
 @asynccontextmanager
 async def open_cluster(
-    folder: Path, count: int = 4, params: Params = QUICK
+    folder: Path, count: int = 4, params: Params = QUICK, rich: tuple[KeyPair, ...] = (ALICE, BOB)
 ) -> AsyncIterator[Cluster]:
     """An empty cluster of a chain that begins now and has `count` founders."""
-    founders = Founders(count, params, time.time_ns() // 10**6)
+    founders = Founders(count, params, time.time_ns() // 10**6, rich)
     async with trio.open_nursery() as nursery:
         yield Cluster(founders, folder, nursery, [])
         nursery.cancel_scope.cancel()

@@ -50,6 +50,8 @@ class Founders:
     count: int = 4
     params: Params = PARAMS
     timestamp_ms: int = 0
+    rich: tuple[KeyPair, ...] = (ALICE, BOB)
+    """Who has FUNDS from the beginning."""
 
     @cached_property
     def validators(self) -> list[KeyPair]:
@@ -75,7 +77,7 @@ class Founders:
             )
             for seat, validator in enumerate(self.validators)
         )
-        rich = tuple(GenesisAccount(each.address, FUNDS) for each in (ALICE, BOB))
+        rich = tuple(GenesisAccount(each.address, FUNDS) for each in self.rich)
         return Genesis("test", Millis(self.timestamp_ms), self.params, 10**9, founders, rich)
 
     @property

@@ -19,6 +19,7 @@ from tests.node.quiet import open_transactions
 
 FOUNDERS = Founders()
 PAY = Transfer(BOB.address, Amount(7))
+MANY = 1000
 
 
 @pytest.fixture
@@ -48,10 +49,10 @@ async def test_what_is_submitted_is_selected_once_and_forgotten_when_final(
     assert await pool.submit(pay.raw) == pay.id
     assert await pool.submit(pay.raw) == pay.id, "twice is no fault"
     assert pool.next_nonce(ALICE.address) == 1
-    (chosen,) = pool.select(chain.footing(chain.tip.hash))
+    (chosen,) = pool.select(chain.footing(chain.tip.hash), MANY)
     assert chosen == pay
     candidate = await FOUNDERS.build(chain, chain.tip.hash, pay)
-    assert pool.select(chain.footing(candidate.hash)) == (), "it is in the block built upon"
+    assert pool.select(chain.footing(candidate.hash), MANY) == (), "it is in the block built upon"
     assert len(pool.mempool) == 1, "which may still lose"
     pool.forget_finalized(
         await chain.finalize([candidate.hash], FOUNDERS.certify(chain, candidate))
@@ -108,7 +109,7 @@ async def test_our_own_take_consecutive_nonces_whoever_asks_at_once(
     async with trio.open_nursery() as nursery:
         for _ in range(5):
             nursery.start_soon(pay)
-    chosen = pool.select(chain.footing(chain.tip.hash))
+    chosen = pool.select(chain.footing(chain.tip.hash), MANY)
     assert [transaction.body.nonce for transaction in chosen] == [0, 1, 2, 3, 4]
     assert {transaction.body.expires for transaction in chosen} == {EXPIRY_BLOCKS}
     await include(chain, pool, *chosen)
@@ -125,7 +126,7 @@ async def test_a_validator_without_funds_registers_its_beacon(
 ) -> None:
     validator = FOUNDERS.validators[0]
     await pool.submit_own(validator, SetBeaconAnchor(ZERO_HASH), Amount(0))
-    candidate = await include(chain, pool, *pool.select(chain.footing(chain.tip.hash)))
+    candidate = await include(chain, pool, *pool.select(chain.footing(chain.tip.hash), MANY))
     assert [receipt.code for receipt in candidate.execution.receipts] == ["ok"]
 
 
