@@ -132,11 +132,6 @@ class Worker:
     """Jobs held at once."""
     kinds: Offer
     """Ascending; empty once retired."""
-    kinds_before: Offer
-    """The offer before `changed`: draws of that very block go by it, so nobody who knows the
-    block's mix can still change who is drawn from."""
-    changed: Height
-    """Block of the last change of `kinds`."""
     held: Count
     """Jobs assigned and not yet settled."""
     seats: Count

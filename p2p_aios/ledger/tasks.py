@@ -1,7 +1,8 @@
 """Learning tasks (paper §4.1; DESIGN §9): submission, seats of each round, the task's end.
 
 A task holds one round at a time. Every round, voided ones too, counts towards its number of
-rounds, so a task ends.
+rounds, so a task ends. Rounds open at a block's start only: the draw uses the mix of its own
+block, over offers and a moment fixed in earlier ones.
 """
 
 from dataclasses import replace
@@ -25,7 +26,7 @@ from p2p_aios.ledger.records import (
 from p2p_aios.ledger.schedule import with_due, without_due
 from p2p_aios.ledger.state import State
 from p2p_aios.ledger.tables import CHAIN, ROUNDS, TASK_INDEX, TASKS, WORKERS, round_key
-from p2p_aios.ledger.workers import offered_kinds, registered_workers
+from p2p_aios.ledger.workers import registered_workers
 from p2p_aios.params import Params
 from p2p_aios.types.compute import JobKind
 from p2p_aios.types.event import RoundOpened, RoundVoided, TaskFinished, TaskOpened
@@ -102,7 +103,7 @@ def try_round(env: Environment, task: LearningTask) -> None:
 
 
 def end_round(env: Environment, task: LearningTask, model: Cid) -> None:
-    """The running round is closed and leaves `model`: open the next one in this very block.
+    """The running round is closed and leaves `model`; the next one waits for the next block.
 
     `task` is the record as it should stand, escrow included.
     """
@@ -113,7 +114,8 @@ def end_round(env: Environment, task: LearningTask, model: Cid) -> None:
     until = Height(env.context.height + WAIT_BLOCKS_MAX)
     waiting = replace(closed, round=task.round + 1, status=TaskStatus.WAITING, waiting_until=until)
     env.state.put(TASKS, task.id, waiting)
-    try_round(env, waiting)
+    # Who lets the round close in this block knows this block's mix: the next one draws the seats.
+    set_due(env.state, task.id, env.context.height)
 
 
 def set_due(state: State, id: TaskId, height: Height) -> None:
@@ -130,9 +132,7 @@ def leave_seats(state: State, learning_round: LearningRound) -> None:
 def _open_round(env: Environment, task: LearningTask) -> bool:
     state, spec, height = env.state, task.spec, env.context.height
     candidates = [
-        worker.address
-        for worker in registered_workers(state)
-        if JobKind.TRAIN in offered_kinds(worker, height)
+        worker.address for worker in registered_workers(state) if JobKind.TRAIN in worker.kinds
     ]
     if len(candidates) < spec.updates_min:
         return False

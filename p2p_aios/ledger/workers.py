@@ -9,20 +9,15 @@ from p2p_aios.ledger.environment import Environment
 from p2p_aios.ledger.records import WORKERS_MAX, Worker, WorkerIndex
 from p2p_aios.ledger.state import State
 from p2p_aios.ledger.tables import VALIDATORS, WORKER_INDEX, WORKERS
-from p2p_aios.types.compute import JobKind, RegisterWorker
+from p2p_aios.types.compute import RegisterWorker
 from p2p_aios.types.event import WorkerRegistered, WorkerRetired
-from p2p_aios.units import Address, Height
+from p2p_aios.units import Address
 
 
 def registered_workers(state: State) -> tuple[Worker, ...]:
     """All workers, retired ones of the open epoch included, ascending by address."""
     index = state.require(WORKER_INDEX)
     return tuple(state.require(WORKERS, address) for address in index.addresses)
-
-
-def offered_kinds(worker: Worker, height: Height) -> tuple[JobKind, ...]:
-    """What draws in the block at `height` may ask of it: its offer before that block."""
-    return worker.kinds if worker.changed < height else worker.kinds_before
 
 
 def check_offer(state: State, sender: Address, action: RegisterWorker) -> None:
@@ -39,7 +34,7 @@ def check_offer(state: State, sender: Address, action: RegisterWorker) -> None:
 
 def register_worker(env: Environment, sender: Address, action: RegisterWorker) -> None:
     """Enter or change the sender's offer. Raises as `check_offer`."""
-    state, height = env.state, env.context.height
+    state = env.state
     check_offer(state, sender, action)
     known = state.get(WORKERS, sender)
     if known is None:
@@ -48,22 +43,13 @@ def register_worker(env: Environment, sender: Address, action: RegisterWorker) -
             action.home,
             action.capacity,
             action.kinds,
-            kinds_before=(),
-            changed=height,
             held=0,
             seats=0,
             accepted=0,
         )
         _index(state, sender)
     else:
-        worker = replace(
-            known,
-            home=action.home,
-            capacity=action.capacity,
-            kinds=action.kinds,
-            kinds_before=offered_kinds(known, height),
-            changed=height,
-        )
+        worker = replace(known, home=action.home, capacity=action.capacity, kinds=action.kinds)
     state.put(WORKERS, sender, worker)
     env.events.append(WorkerRegistered(sender, action.home))
 
@@ -73,10 +59,7 @@ def retire_worker(env: Environment, sender: Address) -> None:
     worker = env.state.get(WORKERS, sender)
     if worker is None or not worker.kinds:
         raise Invalid("not_a_worker", "the sender offers no computing power")
-    height = env.context.height
-    before = offered_kinds(worker, height)
-    retired = replace(worker, kinds=(), kinds_before=before, changed=height)
-    env.state.put(WORKERS, sender, retired)
+    env.state.put(WORKERS, sender, replace(worker, kinds=()))
     env.events.append(WorkerRetired(sender))
 
 

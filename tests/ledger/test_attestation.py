@@ -101,7 +101,8 @@ def test_exactly_two_thirds_are_not_enough() -> None:
     assert world.round(task).phase is RoundPhase.SETTLED
 
 
-def test_a_quorum_settles_pays_and_opens_the_next_round_in_the_same_block() -> None:
+def test_a_quorum_settles_and_pays_and_the_next_block_opens_the_next_round() -> None:
+    """Whoever proposes a block knows its mix: what closes a round must not also draw by it."""
     world, task = attesting()
     before = [world.balance(w.address) for w in WORKERS]
     say(world, attest(task, 0), 0, 1, 2)
@@ -109,26 +110,24 @@ def test_a_quorum_settles_pays_and_opens_the_next_round_in_the_same_block() -> N
     share = REWARD_PER_ROUND // 3
     assert (settled.aggregate, settled.score, settled.paid) == (cid("aggregate"), SCORE, share)
     assert set(settled.contributors) == {w.address for w in WORKERS}
-    (opened,) = world.found(RoundOpened)
-    assert (opened.round, opened.base) == (1, cid("aggregate"))
+    assert world.found(RoundOpened) == []
     after = [world.balance(w.address) for w in WORKERS]
     assert [b - a for a, b in zip(before, after, strict=True)] == [share + AIOS] * 3
     for worker in WORKERS:
         record = read_worker(world.state, worker.address)
         assert record is not None
         assert record.accepted == 1
+    world.block()
+    (opened,) = world.found(RoundOpened)
+    assert (opened.round, opened.base) == (1, cid("aggregate"))
 
 
-def test_offers_made_in_the_settling_block_do_not_touch_the_next_draw() -> None:
+def test_offers_made_in_the_drawing_block_do_not_touch_its_draw() -> None:
     """Its mix is known to the block's proposer, so what it draws from was fixed before."""
     world, task = attesting()
-    say(world, attest(task, 0), 0, 1)
+    say(world, attest(task, 0), 0, 1, 2)
     newcomer = RegisterWorker(VALIDATORS[0].address, 1, (JobKind.TRAIN,))
-    world.block(
-        world.transaction(WORKERS[0], RetireWorker()),
-        world.transaction(BOB, newcomer),
-        world.free(VALIDATORS[2], attest(task, 0)),
-    )
+    world.do((WORKERS[0], RetireWorker()), (BOB, newcomer))
     (opened,) = world.found(RoundOpened)
     assert set(opened.seats) == {worker.address for worker in WORKERS}
 
@@ -169,6 +168,7 @@ def test_too_few_accepted_updates_void_the_round_on_the_same_base() -> None:
     assert world.found(RoundVoided) == [RoundVoided(task, 0, "too_few_updates")]
     assert len(world.found(UpdateRefused)) == 2
     assert world.balance(accepted) == before + AIOS
+    world.block()
     (opened,) = world.found(RoundOpened)
     assert opened.base == cid("base")
 
@@ -226,6 +226,7 @@ def test_no_quorum_by_the_deadline_voids_the_round_and_judges_nobody() -> None:
 def test_a_late_equal_attestation_is_heard_without_effect() -> None:
     world, task = attesting()
     say(world, attest(task, 0), 0, 1, 2)
+    world.block()
     assert say(world, attest(task, 0), 3) == ("ok",)
     assert world.events == []
     assert VALIDATORS[3].address in world.round(task).heard
@@ -326,6 +327,7 @@ def test_three_rounds_with_every_kind_of_trouble() -> None:
     say(world, attest(task, 0, verdicts, "model 1"), 0, 1, 2)
     assert world.found(UpdateRefused) == [UpdateRefused(task, 0, second, "update_duplicate")]
     assert [e.validator for e in world.found(AttestationRefused)] == [VALIDATORS[3].address]
+    world.block()
     # Round 1: worker 2 commits and keeps silent.
     world.do(*((u.worker, world.commit(task, 1, u)) for u in UPDATES))
     world.do(*((u.worker, reveal(task, 1, u)) for u in UPDATES[:2]))
@@ -333,6 +335,7 @@ def test_three_rounds_with_every_kind_of_trouble() -> None:
     assert UpdateRefused(task, 1, WORKERS[2].address, "update_unrevealed") in events
     assert world.round(task, 1).base == cid("model 1")
     say(world, attest(task, 1, (Verdict.ACCEPTED,) * 2, "model 2"), 0, 1, 3)
+    world.block()
     # Round 2: clean.
     train(world, task, 2)
     say(world, attest(task, 2, aggregate="model 3"), 0, 1, 2, 3)

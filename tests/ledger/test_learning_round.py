@@ -112,8 +112,10 @@ def test_only_workers_that_offer_training_are_seated() -> None:
 def test_offers_made_in_the_block_of_a_draw_do_not_touch_it() -> None:
     """The draw's inputs were fixed before its mix was known."""
     world, _task = open_task(rounds=2, commit_blocks=1)
+    # The commit deadline passes: round 0 is void, and round 1 opens at the next block's start.
     world.do((WORKERS[0], RetireWorker()))
-    # The commit deadline passes: round 1 opens at the start of the next block.
+    world.block()
+    assert len(world.found(RoundVoided)) == 1
     late = world.transaction(WORKERS[1], RetireWorker())
     world.block(late)
     (opened,) = world.found(RoundOpened)
@@ -195,7 +197,7 @@ def test_too_few_commits_void_the_round_and_return_the_bonds() -> None:
     world, task = open_task()
     world.do((WORKERS[0], world.commit(task, 0, UPDATES[0])))
     before = world.balance(WORKERS[0].address)
-    events = world.blocks(5)
+    events = world.blocks(6)
     assert [e for e in events if isinstance(e, RoundVoided)] == [
         RoundVoided(task, 0, "too_few_updates")
     ]
@@ -284,7 +286,7 @@ def test_too_few_reveals_void_the_round_and_return_the_revealers_bonds() -> None
 
 def test_voided_rounds_count_so_a_task_nobody_serves_ends() -> None:
     world, task = open_task(rounds=2)
-    events = world.blocks(12)
+    events = world.blocks(13)
     assert [e.round for e in events if isinstance(e, RoundVoided)] == [0, 1]
     finished = [e for e in events if isinstance(e, TaskFinished)]
     assert finished == [TaskFinished(task, cid("base"), Amount(90 * AIOS))]
