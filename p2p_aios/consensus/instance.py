@@ -61,6 +61,9 @@ class Instance:
     """Peers whose committee stream broke."""
     seat: Seat | None
     signs: bool
+    """Whether our journal vouches for all that we signed in the epoch."""
+    listens_until_ms: int
+    """Monotonic; nothing is signed before."""
     unheard: dict[Seat, int]
     """Views entered since the seat was last heard."""
     view: View = NO_VIEW
@@ -111,6 +114,9 @@ class Instance:
         own = self.identity.keys.address
         members = self.roster.committee.members
         return tuple(member.address for member in members if member.address != own)
+
+    def may_sign(self, now: Now) -> bool:
+        return self.signs and now.monotonic_ms >= self.listens_until_ms
 
     def address(self, seat: Seat) -> Address:
         return self.roster.member(seat).address

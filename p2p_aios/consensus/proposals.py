@@ -132,7 +132,7 @@ def notarize_if_due(x: Instance, now: Now) -> bool:
         return True
     if link is Link.OPEN or not x.candidates.is_executed(block):
         return False
-    if now.monotonic_ms < hold_until_ms(x, proposal.block.header, now) or not x.signs:
+    if now.monotonic_ms < hold_until_ms(x, proposal.block.header, now) or not x.may_sign(now):
         return False
     x.out.persist(proposal)
     return cast_vote(x, VoteKind.NOTARIZE, x.view, block, now)

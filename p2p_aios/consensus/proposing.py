@@ -90,7 +90,7 @@ def _propose_again(x: Instance, block: Hash, parent_view: View, now: Now) -> boo
 
 
 def _propose(x: Instance, block: Block, parent_view: View, now: Now) -> bool:
-    vote = sign_vote(x, VoteKind.NOTARIZE, x.view, block_hash(block.header))
+    vote = sign_vote(x, VoteKind.NOTARIZE, x.view, block_hash(block.header), now)
     if vote is None:
         return False
     proposal = Proposal(block, x.view, parent_view, vote)

@@ -17,11 +17,20 @@ class Silenced:
     epoch: Epoch
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was signed here or before may be in this journal no more. It was final on disk: whose
+    chain ends before this position has lost that disk, and cannot tell what it signed since."""
+
+    epoch: Epoch
+    view: View
+
+
 Record = Annotated[
-    Proposal | Vote | Certificate | Silenced,
-    Variants({1: Proposal, 2: Vote, 3: Certificate, 4: Silenced}),
+    Proposal | Vote | Certificate | Silenced | Forgotten,
+    Variants({1: Proposal, 2: Vote, 3: Certificate, 4: Silenced, 5: Forgotten}),
 ]
-"""A proposal voted for (one's own included), one's own vote, a certificate, a silence."""
+"""A proposal voted for (one's own included), one's own vote, a certificate, a silence, a loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,8 @@ def position_of(record: Record) -> Position:
             return ballot.epoch, ballot.view
         case Silenced(epoch=epoch):
             return epoch, View(UINT64_MAX)
+        case Forgotten(epoch, view):
+            return epoch, view
 
 
 def encode_record(record: Record) -> bytes:

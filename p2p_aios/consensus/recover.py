@@ -6,7 +6,8 @@ from p2p_aios.consensus.candidates import Candidates
 from p2p_aios.consensus.committee import Roster
 from p2p_aios.consensus.events import Now, Outbox, Term
 from p2p_aios.consensus.instance import Identity, Instance
-from p2p_aios.consensus.records import JournalBirth, Record, Silenced, position_of
+from p2p_aios.consensus.memory import Memory
+from p2p_aios.consensus.records import Forgotten, Record, Silenced, position_of
 from p2p_aios.consensus.voting import enter_view, finalize_notarized
 from p2p_aios.errors import invariant
 from p2p_aios.types.block import Proposal
@@ -18,7 +19,7 @@ def begin_instance(
     identity: Identity,
     term: Term,
     candidates: Candidates,
-    birth: JournalBirth | None,
+    memory: Memory,
     out: Outbox,
     down: set[Address],
 ) -> Instance:
@@ -34,26 +35,14 @@ def begin_instance(
         out=out,
         down=down,
         seat=seat,
-        signs=seat is not None and may_sign(term, birth, identity.params.clock_skew_ms),
+        signs=seat is not None and memory.covers(term, candidates.tip, identity.params),
+        listens_until_ms=0,
         unheard={other: 0 for other in seats if other != seat},
     )
     certificate = candidates.tip.certificate
     if certificate is not None and certificate.ballot.epoch == x.epoch:
         _restore_certificate(x, certificate)
     return x
-
-
-def may_sign(term: Term, birth: JournalBirth | None, clock_skew_ms: int) -> bool:
-    """Whether the journal surely holds all that this key signed in the epoch.
-
-    It does where the epoch began after the journal was created, with room for two clocks that
-    differ; and where journal and chain began together. Without a journal nothing is signed.
-    """
-    if birth is None:
-        return False
-    if term.committee.epoch == 0 and birth.height == 0:
-        return True
-    return term.started_ms >= birth.wall_ms + 2 * clock_skew_ms
 
 
 def restore_records(x: Instance, records: Iterable[Record]) -> None:
@@ -71,6 +60,8 @@ def restore_records(x: Instance, records: Iterable[Record]) -> None:
                 _restore_vote(x, record)
             case Proposal():
                 _restore_proposal(x, record)
+            case Forgotten():
+                pass  # of a position that is settled here, or this epoch is silent
 
 
 def resume(x: Instance, now: Now) -> None:

@@ -47,8 +47,9 @@ begin, with views from 1. Votes bind chain, epoch and view.
 **Durability.** `step` returns effects in order. All it must remember leaves first, in one
 `Persist`; no vote leaves before it, its proposal, and what it answers to are durable, and a restart
 replays the journal before it signs. A journal younger than an epoch cannot tell what was signed in
-it: its owner follows that epoch in silence. So it does when it meets its own signature in a
-certificate without a memory of the vote. Finalizations go to disk with their blocks instead.
+it: its owner follows that epoch in silence. So it does where its chain ends below what the journal
+forgot, and when it meets its own signature in a certificate without a memory of the vote (`memory`
+says more). Finalizations go to disk with their blocks instead.
 
 **Pacing.** A block's timestamp is its parent's plus an interval, or the leader's clock where that
 is an interval or more past it. A voter holds a proposal until its clock is within a skew of the
@@ -124,6 +125,7 @@ from p2p_aios.consensus.finality import (
 )
 from p2p_aios.consensus.inquiries import Allowance
 from p2p_aios.consensus.instance import Identity, Instance
+from p2p_aios.consensus.memory import memory_of
 from p2p_aios.consensus.proposals import notarize_if_due, receive_proposal
 from p2p_aios.consensus.proposing import lead_if_due, receive_built
 from p2p_aios.consensus.records import JournalBirth, Record, position_of
@@ -169,16 +171,17 @@ class Simplex:
         """`anchor` is the node's durable tip, `term` that of the epoch its child belongs to,
         `records` the journal's, `birth` the journal's own; without one it never signs."""
         self._identity = identity
-        self._birth = birth
         self._out = Outbox()
         self._down: set[Address] = set()
         self._candidates = Candidates(anchor)
         self._records = tuple(records)
+        self._memory = memory_of(self._records, birth)
         self._early = EarlyMessages()
         self._answers = Allowance()
         self._reminders = Allowance(REMINDERS_MAX)
         self._previous = anchor.certificate
         self._timer_ms: int | None = None
+        self._joining_ms = self._memory.joining_ms(term, anchor, identity.params)
         self._x = self._begin(term)
 
     # What drivers and tests may look at
@@ -362,13 +365,14 @@ class Simplex:
 
     def _begin(self, term: Term) -> Instance:
         x = begin_instance(
-            self._identity, term, self._candidates, self._birth, self._out, self._down
+            self._identity, term, self._candidates, self._memory, self._out, self._down
         )
         restore_records(x, self._records)
         return x
 
     def _resume(self, now: Now) -> None:
         invariant(self._x.view == 0, "Start comes once")
+        self._x.listens_until_ms = now.monotonic_ms + self._joining_ms
         resume(self._x, now)
 
     def _begin_epoch(self, term: Term, now: Now) -> None:
@@ -391,7 +395,9 @@ class Simplex:
         if is_new_epoch:
             self._previous = anchor.certificate
             self._replace_instance(term, now)
-        elif not is_decided(self._x, anchor.certificate.ballot):
+            return
+        self._x.signs &= self._memory.covers(term, anchor, self._identity.params)
+        if not is_decided(self._x, anchor.certificate.ballot):
             accept_certificate(self._x, anchor.certificate, now)
 
     def _replace_instance(self, term: Term, now: Now) -> None:

@@ -10,7 +10,12 @@ from p2p_aios.types.vote import VoteKind
 
 def next_deadline(x: Instance, now: Now) -> int | None:
     """Monotonic time of the earliest thing to come; None where only events can change anything."""
-    moments = [x.rebroadcast_ms, *x.candidates.postponed_ms(), *_proposal_times(x, now)]
+    moments = [
+        x.rebroadcast_ms,
+        x.listens_until_ms,
+        *x.candidates.postponed_ms(),
+        *_proposal_times(x, now),
+    ]
     if x.signs and not x.has_own(VoteKind.NULLIFY, x.view):
         patience = x.patience_from_ms(now)
         moments += [patience + 2 * x.delta_ms(), patience + 3 * x.delta_ms()]

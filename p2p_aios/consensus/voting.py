@@ -19,9 +19,9 @@ from p2p_aios.types.vote import (
 from p2p_aios.units import ZERO_HASH, Address, Hash, View
 
 
-def sign_vote(x: Instance, kind: VoteKind, view: View, block: Hash) -> Vote | None:
+def sign_vote(x: Instance, kind: VoteKind, view: View, block: Hash, now: Now) -> Vote | None:
     """Sign and journal a vote; None where the rules forbid it. Sending it is the caller's."""
-    if not x.signs or x.seat is None or view <= x.settled_view or view < x.floor:
+    if not x.may_sign(now) or x.seat is None or view <= x.settled_view or view < x.floor:
         return None
     round_ = x.round(view)
     ballot = Ballot(kind, x.epoch, view, block)
@@ -37,7 +37,7 @@ def sign_vote(x: Instance, kind: VoteKind, view: View, block: Hash) -> Vote | No
 
 def cast_vote(x: Instance, kind: VoteKind, view: View, block: Hash, now: Now) -> bool:
     """Vote, tell every member, count it; False where the rules forbid the vote."""
-    vote = sign_vote(x, kind, view, block)
+    vote = sign_vote(x, kind, view, block, now)
     if vote is None:
         return False
     x.out.send(x.others, vote)

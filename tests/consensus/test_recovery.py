@@ -14,10 +14,11 @@ from p2p_aios.consensus.events import (
     Start,
     Synced,
     Term,
+    Tick,
 )
 from p2p_aios.consensus.instance import Identity
-from p2p_aios.consensus.records import JournalBirth, Record, Silenced, position_of
-from p2p_aios.consensus.recover import may_sign
+from p2p_aios.consensus.memory import JOINING_MS, memory_of
+from p2p_aios.consensus.records import Forgotten, JournalBirth, Record, Silenced, position_of
 from p2p_aios.consensus.simplex import Simplex
 from p2p_aios.errors import InvariantBroken
 from p2p_aios.params import MAINNET
@@ -78,7 +79,8 @@ def term_of(epoch: int, started_ms: int) -> Term:
 def test_only_an_epoch_begun_after_the_journal_may_be_signed_in(
     epoch: int, started_ms: int, birth: JournalBirth | None, may: bool
 ) -> None:
-    assert may_sign(term_of(epoch, started_ms), birth, clock_skew_ms=250) is may
+    memory = memory_of((), birth)
+    assert memory.covers(term_of(epoch, started_ms), GENESIS, MAINNET) is may
 
 
 def test_without_a_journal_nothing_is_ever_signed() -> None:
@@ -88,6 +90,49 @@ def test_without_a_journal_nothing_is_ever_signed() -> None:
         assert not sent_votes(outputs)
         assert not any(isinstance(output, Persist) for output in outputs)
     assert core.is_silent
+
+
+def first_vote_ms(birth: JournalBirth, *records: Record) -> int:
+    """When a validator that hears nothing signs for the first time."""
+    core, outputs = started(*records, birth=birth)
+    for ms in range(0, 20_000, 50):
+        if sent_votes(outputs):
+            return ms
+        outputs = core.step(Tick(), at(ms))
+    raise AssertionError("it never signs")
+
+
+def test_a_journal_born_on_an_old_network_listens_before_it_signs() -> None:
+    epoch_ms = MAINNET.epoch_blocks * MAINNET.block_interval_ms
+    prompt = first_vote_ms(JournalBirth(Millis(GENESIS_MS + epoch_ms - 1), Height(0)))
+    late = JournalBirth(Millis(GENESIS_MS + epoch_ms), Height(0))
+    assert prompt <= 1_500
+    assert JOINING_MS <= first_vote_ms(late) <= JOINING_MS + 100
+    assert first_vote_ms(late, vote(VoteKind.NOTARIZE, 1)) <= 1_500
+
+
+@pytest.mark.parametrize(("tip_ms", "silent"), [(9_499, True), (9_500, False)])
+def test_a_chain_older_than_its_journal_silences_its_first_epoch(tip_ms: int, silent: bool) -> None:
+    birth = JournalBirth(Millis(GENESIS_MS + 9_000), Height(0))
+    core, _ = started(birth=birth)
+    assert not core.is_silent
+    final = certificate(VoteKind.FINALIZE, 6, 1, 2, 3)
+    anchor = Anchor(BLOCK, Height(3), Millis(GENESIS_MS + tip_ms), final)
+    core.step(Synced(anchor, TERM), at(10))
+    assert core.is_silent is silent
+    assert started(birth=birth, anchor=anchor)[0].is_silent is silent
+
+
+@pytest.mark.parametrize(
+    ("epoch", "view", "silent"), [(0, 6, False), (0, 7, True), (1, 0, True), (1, 7, True)]
+)
+def test_a_chain_that_ends_below_what_the_journal_forgot_is_followed_in_silence(
+    epoch: int, view: int, silent: bool
+) -> None:
+    final = certificate(VoteKind.FINALIZE, 6, 1, 2, 3)
+    anchor = Anchor(BLOCK, Height(3), Millis(GENESIS_MS + 1500), final)
+    core, _ = started(Forgotten(Epoch(epoch), View(view)), anchor=anchor)
+    assert core.is_silent is silent
 
 
 def test_a_remembered_nullify_forbids_the_finalize() -> None:
@@ -150,6 +195,7 @@ def test_records_know_their_position() -> None:
     assert position_of(vote(VoteKind.NULLIFY, 4, epoch=2)) == (2, 4)
     assert position_of(certificate(VoteKind.NOTARIZE, 5, 1, 2, 3)) == (0, 5)
     assert position_of(Silenced(Epoch(3))) == (3, UINT64_MAX)
+    assert position_of(Forgotten(Epoch(3), View(9))) == (3, 9)
     assert replace(BIRTH, height=Height(1)) != BIRTH
 
 

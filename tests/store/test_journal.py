@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from p2p_aios.consensus.records import JournalBirth, Record, Silenced
+from p2p_aios.consensus.records import Forgotten, JournalBirth, Record, Silenced
 from p2p_aios.crypto.hashing import sha256
 from p2p_aios.errors import Corrupt, Unavailable
 from p2p_aios.store.journal import Journal, open_journal
@@ -55,6 +55,10 @@ def proposal(view: int, body: tuple[bytes, ...] = (b"x",)) -> Proposal:
 def certificate(view: int) -> Certificate:
     ballot = Ballot(VoteKind.NOTARIZE, Epoch(0), View(view), Hash(b"\x02" * 32))
     return Certificate(ballot, (0, 2), (SIGNATURE, SIGNATURE))
+
+
+def forgotten(view: int) -> Forgotten:
+    return Forgotten(Epoch(0), View(view))
 
 
 def reopened(folder: Path) -> list[Record]:
@@ -186,12 +190,101 @@ def test_cut_deletes_only_old_segments_with_nothing_newer(tmp_path: Path) -> Non
     batches = [[vote(1)], [vote(9)], [vote(2)], [vote(3)]]
     journal = written(tmp_path, *batches, segment_bytes_max=1)
     journal.cut((Epoch(0), View(3)))
-    assert list(journal.replay()) == [vote(9), vote(2), vote(3)]
+    assert list(journal.replay()) == [vote(9), vote(2), vote(3), forgotten(3)]
     journal.cut((Epoch(0), View(9)))
     journal.append([vote(10)])
-    assert list(journal.replay()) == [vote(10)]
+    assert list(journal.replay()) == [forgotten(9), vote(10)]
     journal.close()
-    assert reopened(tmp_path) == [vote(10)]
+    assert reopened(tmp_path) == [forgotten(9), vote(10)]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("deletions", [0, 1, 2, 3])
+def test_a_journal_says_what_it_forgot_before_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deletions: int
+) -> None:
+    batches = [[vote(view)] for view in (1, 2, 3, 4)]
+    journal = written(tmp_path, *batches, segment_bytes_max=1)
+    real, left = Path.unlink, [None] * deletions
+
+    def unlink(path: Path) -> None:
+        if not left:
+            raise Killed
+        left.pop()
+        real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        try:
+            journal.cut((Epoch(0), View(3)))
+        except Killed:
+            assert deletions < 3
+    journal.close()
+    kept = [vote(view) for view in (1, 2, 3, 4)][deletions:]
+    assert reopened(tmp_path) == [*kept, forgotten(3)]
+
+
+def test_nothing_is_said_to_be_forgotten_where_nothing_goes(tmp_path: Path) -> None:
+    journal = written(tmp_path, [vote(1)])
+    journal.cut((Epoch(0), View(9)))
+    journal.close()
+    assert reopened(tmp_path) == [vote(1)]
+
+
+@pytest.mark.parametrize("call", ["fsync", "write"])
+def test_a_disk_that_fills_up_at_a_new_segment_closes_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The record itself is durable; the segment after it cannot be begun."""
+    journal = written(tmp_path, segment_bytes_max=1)
+    real = getattr(os, call)
+    calls: list[int] = []
+
+    def fill_up(*arguments: object) -> object:
+        calls.append(1)
+        if call == "fsync" or len(calls) > 1:
+            raise OSError(28, "No space left on device")
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fill_up)
+        with pytest.raises(Corrupt, match="journal_unwritable"):
+            journal.append([vote(1)])
+    assert reopened(tmp_path) == [vote(1)]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(Corrupt, match="journal_unwritable"):
+        open_journal(tmp_path / "file" / "journal", BIRTH)
+
+
+def test_what_a_reopened_journal_tells_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wrote it may have been killed between writing and syncing."""
+    written(tmp_path, [vote(1)]).close()
+    synced: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (synced.append(os.fstat(file).st_ino), real(file))
+    )
+    open_journal(tmp_path, BIRTH).close()
+    assert the_segment(tmp_path).stat().st_ino in synced
+
+
+def test_opening_a_journal_in_use_touches_nothing(tmp_path: Path) -> None:
+    """What looks like a torn segment may be one that its owner is just beginning."""
+    journal = written(tmp_path, [vote(1)])
+    begun = tmp_path / f"{2:016d}.journal"
+    begun.write_bytes(b"")
+    with pytest.raises(Unavailable, match="journal_in_use"):
+        open_journal(tmp_path, BIRTH)
+    assert begun.exists()
+    journal.close()
 
 
 def test_a_later_epoch_outranks_any_view_of_an_earlier_one(tmp_path: Path) -> None:
