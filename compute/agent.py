@@ -6,18 +6,22 @@ Ray actor on the contributor's machine only passes frames on (`compute.agent_soc
 What it signs: transactions of its own chain, within its fee limit, of exactly four actions, each
 about its own work: RegisterWorker, CommitUpdate, RevealUpdate, SubmitReceipt. An update is on disk
 before its commitment leaves, and a repeated request yields the same commitment.
+
+Work waits its turn; signing what is done does not. So the node may ask again on other terms, and a
+reveal comes in time whatever is being trained.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import trio
 
 from compute.commitments import CommitmentStore, CommittedUpdate, make_committed
-from compute.jobs import make_receipt, run_job
+from compute.jobs import JobOutput, make_receipt, run_job
 from compute.local_data import LocalData
 from compute.parameters import read_model, read_update, write_parameters
 from compute.training import train_update, training_seed
@@ -44,7 +48,12 @@ from p2p_aios.types.learning import (
     update_commitment,
 )
 from p2p_aios.types.transaction import Action, TransactionBody, sign_transaction
-from p2p_aios.units import Address, Amount, Cid, Hash
+from p2p_aios.units import Address, Amount, Cid, Hash, Height
+
+FINISHED_MAX: Final = 8
+"""Outputs of jobs kept to be signed again; a forgotten one is only computed again."""
+FINISHED_BYTES_MAX: Final = 64 << 20
+"""Of all of them together, if there are several."""
 
 T = TypeVar("T")
 
@@ -70,8 +79,9 @@ class Agent:
         self._data = data
         self._store = CommitmentStore(folder / "commitments")
         # One computation at a time: the machine's cores belong to its owner. It also makes the
-        # store's single user, so that a round has one commitment.
+        # store's single writer, so that a round has one commitment.
         self._turn = trio.CapacityLimiter(1)
+        self._finished: OrderedDict[RunJob, JobOutput] = OrderedDict()
 
     @property
     def address(self) -> Address:
@@ -98,15 +108,27 @@ class Agent:
                 return self._sign(terms, RegisterWorker(home, capacity, self._policy.kinds))
             case TrainRound() as train:
                 self._admit(train.worker, train.terms, JobKind.TRAIN)
-                committed = await self._in_turn(partial(self._commit, train, blobs))
+                committed = await self._find(train)
+                if committed is None:
+                    committed = await self._in_turn(partial(self._commit, train, blobs))
                 return self._sign(train.terms, self._commitment(committed))
             case RevealRound() as reveal:
                 self._admit(reveal.worker, reveal.terms, JobKind.TRAIN)
-                committed = await self._in_turn(partial(self._open, reveal))
+                committed = await self._find(reveal)
+                if committed is None:
+                    raise Invalid("not_committed", f"nothing committed in round {reveal.round}")
                 return self._sign(reveal.terms, _reveal(committed), committed.blob)
             case RunJob() as job:
                 self._admit(job.worker, job.terms, job.kind)
-                return await self._in_turn(partial(self._run, job, blobs))
+                output = self._finished.get(_without_terms(job))
+                if output is None:
+                    output = await self._in_turn(partial(self._run, job, blobs))
+                receipt = make_receipt(job, cid_of(output.blob), output.units)
+                return self._sign(job.terms, SubmitReceipt(receipt), output.blob)
+
+    async def _find(self, request: TrainRound | RevealRound) -> CommittedUpdate | None:
+        find = partial(self._store.find, request.task, request.round, request.base)
+        return await trio.to_thread.run_sync(find)
 
     async def _in_turn(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(
@@ -135,17 +157,22 @@ class Agent:
         self._store.save(committed)
         return committed
 
-    def _open(self, request: RevealRound) -> CommittedUpdate:
-        found = self._store.find(request.task, request.round, request.base)
-        if found is None:
-            raise Invalid("not_committed", f"no update was committed for round {request.round}")
-        return found
+    def _run(self, request: RunJob, blobs: Sequence[bytes]) -> JobOutput:
+        """The output of a job: computed once, as long as it is remembered."""
+        job = _without_terms(request)
+        if job not in self._finished:
+            _check_blobs(request.inputs, blobs)
+            self._remember(job, run_job(request, blobs, self._data))
+        return self._finished[job]
 
-    def _run(self, request: RunJob, blobs: Sequence[bytes]) -> Signed:
-        _check_blobs(request.inputs, blobs)
-        output = run_job(request, blobs, self._data)
-        receipt = make_receipt(request, cid_of(output.blob), output.units)
-        return self._sign(request.terms, SubmitReceipt(receipt), output.blob)
+    def _remember(self, job: RunJob, output: JobOutput) -> None:
+        finished = self._finished
+        finished[job] = output
+        while len(finished) > 1 and (
+            len(finished) > FINISHED_MAX
+            or sum(len(o.blob) for o in finished.values()) > FINISHED_BYTES_MAX
+        ):
+            finished.popitem(last=False)
 
     def _commitment(self, committed: CommittedUpdate) -> CommitUpdate:
         task, round, chain_id = committed.task, committed.round, self._policy.chain_id
@@ -182,6 +209,11 @@ class Agent:
             raise Invalid(
                 "fee_over_limit", f"a fee of {terms.fee} units; the limit is {self._policy.fee_max}"
             )
+
+
+def _without_terms(job: RunJob) -> RunJob:
+    """What makes it this job, whatever the transaction that pays for it."""
+    return replace(job, terms=Terms(job.terms.chain_id, 0, Amount(0), Height(0)))
 
 
 def _reveal(committed: CommittedUpdate) -> RevealUpdate:

@@ -44,7 +44,7 @@ def make_committed(task: TaskId, round: Round, base: Cid, blob: bytes) -> Commit
 
 
 class CommitmentStore:
-    """Folder of committed updates; used by one thread at a time."""
+    """Folder of committed updates; saved to by one thread at a time, read by any."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

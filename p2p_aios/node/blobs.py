@@ -10,6 +10,7 @@ from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.network.node import Network
 from p2p_aios.network.penalties import GARBAGE
 from p2p_aios.node.chain import Chain
+from p2p_aios.node.turns import Turns
 from p2p_aios.storage.blobs import BlobStore
 from p2p_aios.types.request import (
     BLOB_BYTES_MAX,
@@ -40,7 +41,7 @@ class Blobs:
         self._chain = chain
         self.store = store
         self._network = network
-        self._fetching: dict[Cid, trio.Lock] = {}
+        self._fetching: Turns[Cid] = Turns()
 
     async def put(self, data: bytes) -> Cid:
         """Keep `data` for a challenge window.
@@ -56,17 +57,25 @@ class Blobs:
 
         Raises Unavailable: `blob_absent`, `blob_too_large` (ours has more than `bytes_max`).
         """
-        async with self._fetching.setdefault(cid, trio.Lock()) as _:
-            try:
-                size = self.store.size(cid)
-                if size is not None and size > bytes_max:
-                    raise Unavailable("blob_too_large", f"{size} bytes, {bytes_max} are wanted")
-                found = await trio.to_thread.run_sync(self._get, cid)
-                return found if found is not None else await self._pull(cid, bytes_max, rounds)
-            finally:
-                lock = self._fetching[cid]
-                if not lock.statistics().tasks_waiting:
-                    del self._fetching[cid]
+        async with self._fetching.take(cid):
+            size = self.store.size(cid)
+            if size is not None and size > bytes_max:
+                raise _too_large(size, bytes_max)
+            found = await trio.to_thread.run_sync(self._get, cid)
+            return found if found is not None else await self._pull(cid, bytes_max, rounds)
+
+    async def hold(self, cid: Cid, bytes_max: int = BLOB_BYTES_MAX) -> int:
+        """Have it here for another challenge window, without its bytes in memory; its size.
+
+        Raises Unavailable as `fetch`, and `storage_failed`.
+        """
+        size = self.store.size(cid)
+        if size is None:
+            return len(await self.fetch(cid, bytes_max))
+        if size > bytes_max:
+            raise _too_large(size, bytes_max)
+        await trio.to_thread.run_sync(self.store.pin, cid, self._needed_until())
+        return size
 
     async def find(self, cid: Cid) -> bytes | None:
         """As `fetch`, but peers are asked once; None where there is none. For clients, who may
@@ -112,7 +121,7 @@ class Blobs:
             if isinstance(chunk, Refused):
                 raise Unavailable(chunk.code, chunk.message)
             if isinstance(chunk, BlobChunk) and chunk.size > most:
-                raise Unavailable("blob_too_large", f"{chunk.size} bytes, {most} are wanted")
+                raise _too_large(chunk.size, most)
             if not isinstance(chunk, BlobChunk) or not _is_next(chunk, len(data)):
                 raise self._blame(peer, "answer_malformed", "the answer is not the chunk asked for")
             data += chunk.data
@@ -139,6 +148,10 @@ class Blobs:
 
     def _needed_until(self) -> Height:
         return Height(self._chain.tip.height + self._chain.params.challenge_blocks)
+
+
+def _too_large(size: int, bytes_max: int) -> Unavailable:
+    return Unavailable("blob_too_large", f"{size} bytes, where at most {bytes_max} are wanted")
 
 
 def _is_next(chunk: BlobChunk, offset: int) -> bool:

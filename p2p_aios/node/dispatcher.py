@@ -2,13 +2,18 @@
 
 Each duty runs in a task of its own: fetch the blobs it needs, have the work done on Ray, keep the
 output, submit the transaction, wait until the state shows it. A duty that fails ends, and is begun
-again with the next block for as long as the state still asks for it; none stops another. Whatever
+again after a pause for as long as the state still asks for it; none stops another. Whatever
 contributors and their cluster answer is theirs to answer for: it fails the duty, never the node.
+
+A contributor does one piece of long work at a time, but signs in between: a commitment must be
+revealed in its window, whatever the contributor is training for another task. So its nonce is not
+reserved while it works. If it was used meanwhile, the contributor, which keeps what it has done,
+is asked to sign that again with the next one.
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Final, assert_never
 
 import trio
@@ -21,7 +26,8 @@ from p2p_aios.node.blobs import Blobs
 from p2p_aios.node.chain import Chain
 from p2p_aios.node.duties import AttestDuty, Duty, JobDuty, RevealDuty, TrainDuty, duties
 from p2p_aios.node.gateway import Gateway
-from p2p_aios.node.transactions import Transactions
+from p2p_aios.node.transactions import EXPIRY_BLOCKS, Transactions
+from p2p_aios.node.turns import Turns
 from p2p_aios.params import Params
 from p2p_aios.types.gateway import (
     JudgeRound,
@@ -45,7 +51,10 @@ CONTRIBUTOR_BYTES_MAX: Final = 1024
 SHOWN_BLOCKS_MAX: Final = 12
 """A submitted duty that the state does not show by then is begun again."""
 RETRY_S: Final = 1.0
-"""Pause after a failure."""
+"""Pause after a duty's first failure; it doubles with each further one."""
+RETRY_S_MAX: Final = 4.0
+SIGNINGS_MAX: Final = 8
+"""How often a contributor is asked to sign one thing, when other duties keep taking its nonce."""
 DUTIES_MAX: Final = 512
 """Duties of contributors under way at once; further ones wait for a later block. Our own, one a
 task, are not kept waiting by theirs."""
@@ -74,7 +83,9 @@ class Dispatcher:
         self._gateway = gateway
         self._key = key
         self._under_way: set[Duty] = set()
-        self._signing: dict[Address, trio.Lock] = {}
+        self._failures: Counter[Duty] = Counter()
+        self._working: Turns[Address] = Turns()
+        self._signing: Turns[Address] = Turns()
         self._block = trio.Event()
         self._due_at: Hash | None = None
         self._due_then: dict[Duty, None] = {}
@@ -89,6 +100,8 @@ class Dispatcher:
         async with trio.open_nursery() as nursery:
             while True:
                 block = self._block
+                for past in self._failures.keys() - self._due().keys():
+                    del self._failures[past]
                 for duty in self._due():
                     has_room = len(self._under_way) < DUTIES_MAX or isinstance(duty, AttestDuty)
                     if duty not in self._under_way and has_room:
@@ -107,35 +120,40 @@ class Dispatcher:
 
     async def _do(self, duty: Duty) -> None:
         try:
-            await self._perform(duty)
-            await self._until_shown(duty)
+            await self._until_shown(duty, await self._perform(duty))
         except (Invalid, Unavailable) as error:
             log.info("duty %s failed: %s", _describe(duty), error)
-            await trio.sleep(RETRY_S)
+            await self._pause(duty)
         except Corrupt:
             raise
         except Exception:  # what a gateway answers must not end the node
             log.exception("duty %s failed", _describe(duty))
-            await trio.sleep(RETRY_S)
+            await self._pause(duty)
         finally:
             self._under_way.discard(duty)
 
-    async def _perform(self, duty: Duty) -> None:
+    async def _pause(self, duty: Duty) -> None:
+        """Some fail for good, and each attempt may cost seconds of work."""
+        await trio.sleep(min(RETRY_S * 2.0 ** min(self._failures[duty], 16), RETRY_S_MAX))
+        self._failures[duty] += 1
+
+    async def _perform(self, duty: Duty) -> Hash:
+        """Id of the transaction that does it."""
         match duty:
             case TrainDuty():
-                await self._train(duty)
+                return await self._train(duty)
             case RevealDuty():
-                await self._reveal(duty)
+                return await self._reveal(duty)
             case AttestDuty():
-                await self._attest(duty)
+                return await self._attest(duty)
             case JobDuty():
-                await self._run_job(duty)
+                return await self._run_job(duty)
             case other:
                 assert_never(other)
 
-    async def _train(self, duty: TrainDuty) -> None:
+    async def _train(self, duty: TrainDuty) -> Hash:
         spec, base = self._round(duty)
-        blobs = {base: await self._blobs.fetch(base)}
+        await self._blobs.hold(base)
 
         async def train(terms: Terms) -> Signed:
             request = TrainRound(
@@ -148,30 +166,29 @@ class Dispatcher:
                 update_limit=spec.update_limit,
                 base=base,
             )
-            return Signed(await self._gateway.train(request, blobs), b"")
+            return Signed(await self._gateway.train(request, self._blobs.fetch), b"")
 
-        await self._sign_and_submit(duty.worker, train)
+        async with self._working.take(duty.worker):
+            return await self._sign_and_submit(duty.worker, train)
 
-    async def _reveal(self, duty: RevealDuty) -> None:
+    async def _reveal(self, duty: RevealDuty) -> Hash:
         _, base = self._round(duty)
 
         async def reveal(terms: Terms) -> Signed:
             request = RevealRound(duty.worker, terms, duty.task, duty.round, base)
             return await self._gateway.reveal(request)
 
-        await self._sign_and_submit(duty.worker, reveal)
+        return await self._sign_and_submit(duty.worker, reveal)
 
-    async def _run_job(self, duty: JobDuty) -> None:
+    async def _run_job(self, duty: JobDuty) -> Hash:
         with self._chain.state() as state:
             job = read_job(state, duty.job)
         if job is None:
-            return
+            raise Unavailable("unknown_job", "the job is gone")
         order = job.order
-        blobs: dict[Cid, bytes] = {}
         room = INPUT_BYTES_MAX
         for cid in dict.fromkeys(order.inputs):
-            blobs[cid] = await self._blobs.fetch(cid, room)
-            room -= len(blobs[cid])
+            room -= await self._blobs.hold(cid, room)
 
         async def run(terms: Terms) -> Signed:
             request = RunJob(
@@ -183,29 +200,29 @@ class Dispatcher:
                 inputs=order.inputs,
                 arguments=order.arguments,
             )
-            return await self._gateway.run_job(request, blobs)
+            return await self._gateway.run_job(request, self._blobs.fetch)
 
-        await self._sign_and_submit(duty.worker, run)
+        async with self._working.take(duty.worker):
+            return await self._sign_and_submit(duty.worker, run)
 
-    async def _attest(self, duty: AttestDuty) -> None:
+    async def _attest(self, duty: AttestDuty) -> Hash:
         spec, base = self._round(duty)
-        blobs = {cid: await self._blobs.fetch(cid) for cid in (base, spec.test_shard)}
+        for cid in (base, spec.test_shard):
+            await self._blobs.hold(cid)
         limit = update_bytes_max(spec.model)
-        updates = [await self._find_update(cid, limit, blobs) for cid in self._revealed(duty)]
-        judged = await self._gateway.judge(JudgeRound(spec, base, tuple(updates)), blobs)
+        updates = [await self._find_update(cid, limit) for cid in self._revealed(duty)]
+        request = JudgeRound(spec, base, tuple(updates))
+        judged = await self._gateway.judge(request, self._blobs.fetch)
         aggregate = await self._blobs.put(judged.aggregate)
         action = AttestRound(duty.task, duty.round, judged.verdicts, aggregate, judged.score)
         # A panel member's attestation is free of fees.
-        await self._transactions.submit_own(self._key, action, Amount(0))
+        return await self._transactions.submit_own(self._key, action, Amount(0))
 
     async def _sign_and_submit(
         self, worker: Address, work: Callable[[Terms], Awaitable[Signed]]
-    ) -> None:
-        """Have the contributor do its work and sign for it; keep its output; submit.
-
-        One at a time for each contributor: its transactions carry consecutive nonces.
-        """
-        async with self._turn_of(worker):
+    ) -> Hash:
+        """Have the contributor do its work and sign for it; keep its output; submit."""
+        for _ in range(SIGNINGS_MAX):
             terms = Terms(
                 self._chain.chain_id,
                 self._transactions.next_nonce(worker),
@@ -213,14 +230,22 @@ class Dispatcher:
                 self._transactions.expiry(),
             )
             signed = await work(terms)
-            if signed.output:
-                await self._blobs.put(signed.output)
-            await self._transactions.submit(signed.raw)
+            async with self._signing.take(worker):
+                if self._still_hold(worker, terms):
+                    if signed.output:
+                        await self._blobs.put(signed.output)
+                    return await self._transactions.submit(signed.raw)
+        raise Unavailable("signing_contended", "other duties keep taking the contributor's nonce")
 
-    async def _find_update(self, cid: Cid, limit: int, blobs: dict[Cid, bytes]) -> Cid | None:
-        """Add an update to `blobs`; None where nobody serves it, or only more than `limit`."""
+    def _still_hold(self, worker: Address, terms: Terms) -> bool:
+        """Whether a transaction on these terms is next, and has time to be included."""
+        has_time = terms.expires >= self._chain.tip.height + EXPIRY_BLOCKS // 2
+        return has_time and terms.nonce == self._transactions.next_nonce(worker)
+
+    async def _find_update(self, cid: Cid, limit: int) -> Cid | None:
+        """The update, held here; None where nobody serves it, or only more than `limit`."""
         try:
-            blobs[cid] = await self._blobs.fetch(cid, limit)
+            await self._blobs.hold(cid, limit)
         except Unavailable as error:
             log.warning("update %s is not to be had: %s", format_cid(cid), error)
             return None
@@ -241,19 +266,14 @@ class Dispatcher:
         seats = () if round_ is None else round_.revealed
         return [seat.update for seat in seats if seat.update is not None]
 
-    @asynccontextmanager
-    async def _turn_of(self, signer: Address) -> AsyncIterator[None]:
-        lock = self._signing.setdefault(signer, trio.Lock())
-        async with lock:
-            try:
-                yield
-            finally:
-                if not lock.statistics().tasks_waiting:
-                    del self._signing[signer]
-
-    async def _until_shown(self, duty: Duty) -> None:
+    async def _until_shown(self, duty: Duty, submitted: Hash) -> None:
+        """Until the state asks no more, or what was submitted is lost: while it waits for a block,
+        however long, another one would only cost its sender a second fee."""
         last = self._chain.tip.height + SHOWN_BLOCKS_MAX
-        while self._chain.tip.height < last and duty in self._due():
+        waiting = self._transactions.mempool
+        while duty in self._due():
+            if self._chain.tip.height >= last and not waiting.contains(submitted):
+                return
             await self._block.wait()
 
 

@@ -5,15 +5,16 @@ again after a pause. It is a program (`python -m compute.gateway`), never import
 `p2p_aios.types.gateway` for the frames on its pipes.
 
     async with open_gateway(config) as gateway:
-        raw = await gateway.train(request, {base_cid: base_blob})
+        raw = await gateway.train(request, blobs.fetch)
+
+Calls name blobs by CID. A child is sent each once, read by the caller's `Load` at that moment and
+one at a time, so that the node never holds a round's models and updates all at once.
 """
 
 import logging
 import math
-import os
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +22,10 @@ from typing import Final, TypeVar
 
 import trio
 
-from p2p_aios.codec.cid import format_cid
-from p2p_aios.codec.frames import FrameBuffer
-from p2p_aios.errors import Invalid, Unavailable
-from p2p_aios.node.gateway_pipes import (
-    close_pipes,
-    decode_frame,
-    encode_call,
-    receive_some,
-    write_frames,
-)
+from p2p_aios.errors import Unavailable
+from p2p_aios.node.gateway_child import Child, end_child, exchange, start_child
+from p2p_aios.node.gateway_pipes import encode_call
 from p2p_aios.types.gateway import (
-    FRAME_BYTES_MAX,
     Answer,
     Call,
     Contributor,
@@ -50,26 +43,23 @@ from p2p_aios.types.gateway import (
     Signed,
     StoreBlob,
     TrainRound,
-    Up,
     error_of,
 )
 from p2p_aios.units import Cid
 
 IN_FLIGHT_MAX: Final = 64
 """Calls in progress; further ones are refused at once."""
-QUEUE_FRAMES_MAX: Final = 64
 PAUSE_S: Final = 0.5
 PAUSE_S_MAX: Final = 8.0
 HEALTHY_S: Final = 10.0
 """After being up this long, the next pause is the shortest again."""
 MARGIN_S: Final = 1.0
 """How much longer than the child we wait, so that its own answer wins."""
-STORED_MAX: Final = 4096
-"""Blobs remembered as stored in the child; forgetting one only means sending it again."""
-
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
+Load = Callable[[Cid], Awaitable[bytes]]
+"""A blob's bytes; raises Unavailable where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,24 +102,6 @@ async def open_gateway(config: GatewayConfig) -> AsyncIterator["Gateway"]:
             nursery.cancel_scope.cancel()
 
 
-class _Pending:
-    """A call that waits for its answer."""
-
-    def __init__(self) -> None:
-        self.event = trio.Event()
-        self.reply: Answer | Failure | None = None
-
-
-class _Child:
-    """One incarnation of the child, from its Up frame on."""
-
-    def __init__(self, frames: "trio.MemorySendChannel[bytes]") -> None:
-        self.frames = frames
-        self.pending: dict[int, _Pending] = {}
-        self.stored: dict[Cid, None] = {}
-        self.storing = trio.Lock()
-
-
 class Gateway:
     """Typed calls of the child. Each raises
 
@@ -140,7 +112,7 @@ class Gateway:
 
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
-        self._child: _Child | None = None
+        self._child: Child | None = None
         self._up = trio.Event()
         self._pid: int | None = None
         self._restarts = 0
@@ -171,30 +143,24 @@ class Gateway:
         """Contributors whose agents answer in this cluster."""
         return (await self._call(ListContributors(), timeout_s, Contributors)).members
 
-    async def train(
-        self, request: TrainRound, blobs: Mapping[Cid, bytes], timeout_s: float = 60.0
-    ) -> bytes:
-        """The worker's signed CommitUpdate; `blobs` holds the base."""
-        signed = await self._call_with(request, (request.base,), blobs, timeout_s, Signed)
+    async def train(self, request: TrainRound, load: Load, timeout_s: float = 60.0) -> bytes:
+        """The worker's signed CommitUpdate."""
+        signed = await self._call_with(request, (request.base,), load, timeout_s, Signed)
         return signed.raw
 
     async def reveal(self, request: RevealRound, timeout_s: float = 10.0) -> Signed:
         """The worker's signed RevealUpdate, and the update blob as output."""
         return await self._call(request, timeout_s, Signed)
 
-    async def run_job(
-        self, request: RunJob, blobs: Mapping[Cid, bytes], timeout_s: float = 60.0
-    ) -> Signed:
-        """The worker's signed SubmitReceipt, and the output blob; `blobs` holds the inputs."""
-        return await self._call_with(request, request.inputs, blobs, timeout_s, Signed)
+    async def run_job(self, request: RunJob, load: Load, timeout_s: float = 60.0) -> Signed:
+        """The worker's signed SubmitReceipt, and the output blob."""
+        return await self._call_with(request, request.inputs, load, timeout_s, Signed)
 
-    async def judge(
-        self, request: JudgeRound, blobs: Mapping[Cid, bytes], timeout_s: float = 60.0
-    ) -> Judged:
-        """This panel member's recomputation; `blobs` holds base, test shard and updates."""
+    async def judge(self, request: JudgeRound, load: Load, timeout_s: float = 60.0) -> Judged:
+        """This panel member's recomputation."""
         served = [cid for cid in request.updates if cid is not None]
         cids = (request.base, request.task.test_shard, *served)
-        return await self._call_with(request, cids, blobs, timeout_s, Judged)
+        return await self._call_with(request, cids, load, timeout_s, Judged)
 
     async def supervise(self) -> None:
         """Run children one after the other, for ever; `open_gateway` does this."""
@@ -212,66 +178,36 @@ class Gateway:
         """One child from its start to its end."""
         config = self._config
         arguments = (config.ray_address, config.node_ip, str(config.ray_token_file.absolute()))
-        with config.log_file.open("ab") as output:
-            process = await trio.lowlevel.open_process(
-                [*config.command, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                env=dict(os.environ),
-                start_new_session=True,
-            )
+        try:
+            process = await start_child((*config.command, *arguments), config.log_file)
+        except OSError as error:
+            # No memory, no descriptors, no room for its log: the node lives on without it.
+            log.error("the gateway does not start: %s", error)
+            return
         self._pid = process.pid
         try:
-            await self._exchange(process)
+            await exchange(process, self._connect)
         finally:
             self._disconnect()
-            process.kill()
-            with trio.CancelScope(shield=True):
-                self._last_exit = await process.wait()
-                await close_pipes(process)
+            self._last_exit = await end_child(process)
             self._pid = None
 
-    async def _exchange(self, process: trio.Process) -> None:
-        """Carry frames both ways until the child's output ends or breaks the protocol."""
-        sending, queued = trio.open_memory_channel[bytes](QUEUE_FRAMES_MAX)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(write_frames, process, queued)
-            try:
-                await self._read_frames(process, _Child(sending))
-            except Invalid as error:
-                log.error("the gateway broke the protocol: %s", error)
-            nursery.cancel_scope.cancel()
-
-    async def _read_frames(self, process: trio.Process, child: _Child) -> None:
-        assert process.stdout is not None
-        buffer = FrameBuffer(FRAME_BYTES_MAX)
-        while data := await receive_some(process.stdout):
-            buffer.feed(data)
-            while (frame := buffer.next_frame()) is not None:
-                match await decode_frame(frame):
-                    case Up(init_ms):
-                        log.info("gateway joined the cluster in %d ms", init_ms)
-                        self._child = child
-                        self._up.set()
-                    case Answer() | Failure() as reply:
-                        pending = child.pending.pop(reply.id, None)
-                        if pending is not None:
-                            pending.reply = reply
-                            pending.event.set()
+    def _connect(self, child: Child) -> None:
+        self._child = child
+        self._up.set()
 
     def _disconnect(self) -> None:
         child, self._child = self._child, None
-        self._up = trio.Event()
         if child is not None:
-            for pending in child.pending.values():
-                pending.event.set()
+            child.give_up()
+            # Only then: who waits for a child that never came up waits for the next one.
+            self._up = trio.Event()
 
     async def _call_with(
         self,
         request: Request,
         cids: Sequence[Cid],
-        blobs: Mapping[Cid, bytes],
+        load: Load,
         timeout_s: float,
         expected: type[R],
     ) -> R:
@@ -282,9 +218,9 @@ class Gateway:
             async with child.storing:
                 for cid in cids:
                     if cid not in child.stored:
-                        rest_s = max(0.1, deadline - trio.current_time())
-                        await self._call(StoreBlob(cid, _find(blobs, cid)), rest_s, Done)
-                        _remember(child, cid)
+                        blob = StoreBlob(cid, await load(cid))
+                        await self._call(blob, max(0.1, deadline - trio.current_time()), Done)
+                        child.note_stored(cid)
             try:
                 rest_s = max(0.1, deadline - trio.current_time())
                 return await self._call(request, rest_s, expected)
@@ -301,7 +237,7 @@ class Gateway:
             raise Unavailable("gateway_busy", f"{IN_FLIGHT_MAX} calls are in progress; try later")
         self._calls += 1
         call = Call(self._calls, max(1, math.ceil(timeout_s * 1000)), request)
-        child.pending[call.id] = pending = _Pending()
+        pending = child.expect(call.id)
         self._in_flight += 1
         begun_s = trio.current_time()
         try:
@@ -315,9 +251,9 @@ class Gateway:
         finally:
             self._in_flight -= 1
             self._call_s += trio.current_time() - begun_s
-            child.pending.pop(call.id, None)
+            child.forget(call.id)
 
-    def _require_child(self) -> _Child:
+    def _require_child(self) -> Child:
         if self._child is None:
             raise _down()
         return self._child
@@ -332,19 +268,6 @@ def _open_reply(reply: Answer | Failure | None, expected: type[R]) -> R:
     if not isinstance(result, expected):
         raise Unavailable("compute_failed", "the gateway answered another question")
     return result
-
-
-def _find(blobs: Mapping[Cid, bytes], cid: Cid) -> bytes:
-    blob = blobs.get(cid)
-    if blob is None:
-        raise Unavailable("blob_missing", f"the call names {format_cid(cid)} but does not bring it")
-    return blob
-
-
-def _remember(child: _Child, cid: Cid) -> None:
-    if len(child.stored) >= STORED_MAX:
-        child.stored.clear()
-    child.stored[cid] = None
 
 
 def _down() -> Unavailable:

@@ -2,6 +2,7 @@
 what it refuses."""
 
 import os
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,12 +14,12 @@ import numpy as np
 import pytest
 import trio
 
-from compute.agent import Agent, Policy
+from compute.agent import FINISHED_MAX, Agent, Policy
 from compute.agent_socket import open_agent_socket
 from compute.contributor import ContributorActor
 from compute.environment import AGENT_SOCKET
 from compute.evaluate import evaluate
-from compute.jobs import code_digest, environment_digest
+from compute.jobs import JobOutput, code_digest, environment_digest
 from compute.judge import judge
 from compute.local_data import LocalData, load_local_data, save_local_data
 from compute.models.initial import initial_parameters
@@ -155,6 +156,60 @@ async def test_a_round_has_one_commitment_even_after_a_crash(
     assert body.nonce == 9
     assert body.action == action_of(replies[0])
     assert isinstance(revealed, RevealUpdate)
+
+
+async def test_a_reveal_does_not_wait_for_work_under_way(
+    tmp_path: Path, tiny_data: LocalData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does signing a commitment or a receipt again: windows close while others train."""
+    job = receipt_for(JobKind.TRAIN, TrainArguments(SPEC, PLAN), (BASE,))
+    later = replace(TERMS, nonce=12)
+    begun, go_on = trio.Event(), threading.Event()
+    in_trio = trio.lowlevel.current_trio_token()
+
+    def never_ending(*_: object) -> object:
+        in_trio.run_sync_soon(begun.set)
+        go_on.wait(30)
+        raise Invalid("training_diverged", "at last")
+
+    async def train_another() -> None:
+        with pytest.raises(Invalid):
+            await ask(path, replace(TRAIN, round=5), BASE)
+
+    async with open_agent(tmp_path, tiny_data) as path:
+        committed = await ask(path, TRAIN, BASE)
+        done = await ask(path, job, BASE)
+        monkeypatch.setattr("compute.agent.train_update", never_ending)
+        monkeypatch.setattr("compute.agent.run_job", never_ending)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(train_another)
+            await begun.wait()
+            with trio.fail_after(10):
+                assert (await ask(path, REVEAL)).output
+                again = await ask(path, replace(TRAIN, terms=later), BASE)
+                receipt = await ask(path, replace(job, terms=later), BASE)
+            go_on.set()
+    for first, second in ((committed, again), (done, receipt)):
+        body = check_transaction(second.raw, CHAIN).body
+        assert (body.nonce, body.action) == (12, action_of(first))
+    assert receipt.output == done.output
+
+
+async def test_of_finished_jobs_the_last_are_remembered(
+    tmp_path: Path, tiny_data: LocalData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[int] = []
+
+    def run(request: RunJob, *_: object) -> JobOutput:
+        runs.append(request.assignment)
+        return JobOutput(b"output", 1)
+
+    monkeypatch.setattr("compute.agent.run_job", run)
+    job = receipt_for(JobKind.TRAIN, TrainArguments(SPEC, PLAN), (BASE,))
+    async with open_agent(tmp_path, tiny_data) as path:
+        for number in (*range(FINISHED_MAX + 1), FINISHED_MAX, 0):
+            await ask(path, replace(job, assignment=number), BASE)
+    assert runs == [*range(FINISHED_MAX + 1), 0]
 
 
 REFUSED: dict[str, tuple[Any, str]] = {

@@ -1,21 +1,17 @@
 """A validator that lies: `aios node run`, but every score it attests is one row too good."""
 
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 
 from p2p_aios.cli.main import main
-from p2p_aios.node.gateway import Gateway
+from p2p_aios.node.gateway import Gateway, Load
 from p2p_aios.types.gateway import Judged, JudgeRound
-from p2p_aios.units import Cid
 
 honest = Gateway.judge
 
 
-async def judge(
-    self: Gateway, request: JudgeRound, blobs: Mapping[Cid, bytes], timeout_s: float = 60.0
-) -> Judged:
-    judged = await honest(self, request, blobs, timeout_s)
+async def judge(self: Gateway, request: JudgeRound, load: Load, timeout_s: float = 60.0) -> Judged:
+    judged = await honest(self, request, load, timeout_s)
     return replace(judged, score=replace(judged.score, correct=judged.score.correct + 1))
 
 

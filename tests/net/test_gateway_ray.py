@@ -33,7 +33,7 @@ from p2p_aios.codec.cid import cid_of
 from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.crypto.keystore import save_keystore
 from p2p_aios.errors import AiosError, Invalid, Unavailable
-from p2p_aios.node.gateway import Gateway, GatewayConfig, open_gateway
+from p2p_aios.node.gateway import Gateway, GatewayConfig, Load, open_gateway
 from p2p_aios.types.compute import EvaluateArguments, JobKind, SubmitReceipt
 from p2p_aios.types.gateway import JudgeRound, RevealRound, RunJob, Terms, TrainRound
 from p2p_aios.types.learning import (
@@ -207,9 +207,19 @@ def reveal_of(key: KeyPair, round: int = 0) -> RevealRound:
     return RevealRound(key.address, TERMS, TASK, round, cid_of(BASE))
 
 
+def load_from(*blobs: bytes) -> Load:
+    held = {cid_of(blob): blob for blob in blobs}
+
+    async def load(cid: Cid) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return held[cid]
+
+    return load
+
+
 async def train_and_reveal(gateway: Gateway, key: KeyPair, round: int = 0) -> bytes:
     """Update blob of a round whose transactions the chain would take."""
-    raw = await gateway.train(order(key, round), {cid_of(BASE): BASE})
+    raw = await gateway.train(order(key, round), load_from(BASE))
     commit = check_transaction(raw, CHAIN)
     signed = await gateway.reveal(reveal_of(key, round))
     reveal = check_transaction(signed.raw, CHAIN)
@@ -227,11 +237,10 @@ async def train_and_reveal(gateway: Gateway, key: KeyPair, round: int = 0) -> by
 async def test_a_round_is_trained_revealed_and_judged(cluster: RunningCluster) -> None:
     async with gateway_of(cluster) as gateway:
         updates = [await train_and_reveal(gateway, key) for key in KEYS]
-        blobs: dict[Cid, bytes] = {cid_of(b): b for b in (BASE, SHARD, *updates)}
         request = JudgeRound(
             TASK_SPEC, cid_of(BASE), (cid_of(updates[0]), None, cid_of(updates[1]))
         )
-        judged = await gateway.judge(request, blobs)
+        judged = await gateway.judge(request, load_from(BASE, SHARD, *updates))
         expected = judge(TASK_SPEC, BASE, [updates[0], None, updates[1]], SHARD)
         assert judged.verdicts == expected.verdicts
         assert judged.verdicts == (Verdict.ACCEPTED, Verdict.UNAVAILABLE, Verdict.ACCEPTED)
@@ -242,7 +251,7 @@ async def test_a_round_is_trained_revealed_and_judged(cluster: RunningCluster) -
 
 async def test_jobs_run_and_refusals_keep_their_codes(cluster: RunningCluster) -> None:
     async with gateway_of(cluster) as gateway:
-        blobs = {cid_of(b): b for b in (BASE, SHARD)}
+        blobs = load_from(BASE, SHARD)
         job = RunJob(
             KEYS[0].address,
             TERMS,
@@ -299,7 +308,7 @@ async def test_kill_9_of_the_gateway(cluster: RunningCluster) -> None:
 
 async def test_kill_9_of_a_contributor_keeps_its_commitment(cluster: RunningCluster) -> None:
     async with gateway_of(cluster) as gateway:
-        raw = await gateway.train(order(KEYS[1], 2), {cid_of(BASE): BASE})
+        raw = await gateway.train(order(KEYS[1], 2), load_from(BASE))
         committed = check_transaction(raw, CHAIN).body.action
         cluster.processes["worker-1"].kill()
         cluster.processes["worker-1"].wait()

@@ -3,9 +3,11 @@
 It signs real transactions with keys that anyone can make again from their names. In mood "honest"
 every update is the worker's own few bytes and every judgement accepts what was served; in mood
 "hostile" answers are well formed and wrong: another one's transaction, garbage, a huge output.
+In mood "slow" a worker's first training takes no time, and each of its later ones SLOW_S.
 """
 
 import sys
+import threading
 
 from p2p_aios.codec import schema
 from p2p_aios.codec.cid import cid_of
@@ -48,6 +50,8 @@ WORKERS = {
     for key in (KeyPair.from_secret(sha256(name.encode())) for name in ("alice", "bob"))
 }
 AGGREGATE = b"aggregate of a script"
+SLOW_S = 4.0
+sending = threading.Lock()
 
 
 def update_of(worker: Address) -> bytes:
@@ -121,21 +125,38 @@ def lie(request: Request, count: int) -> Result:
 def main(mood: str) -> None:
     send(Up(Millis(1)))
     count = 0
+    trained: dict[Address, list[Hash]] = {}
     while head := sys.stdin.buffer.read(LENGTH_BYTES):
         frame = sys.stdin.buffer.read(int.from_bytes(head, "big"))
         call = schema.decode(Call, frame, FRAME_BYTES_MAX)
         count += 1
         if mood == "failing" and not isinstance(call.request, StoreBlob):
             send(failure_of(call.id, Unavailable("worker_gone", "not here")))
+        elif mood == "slow" and isinstance(call.request, TrainRound):
+            threading.Timer(delay_s(call.request, trained), send, [answer_to(call)]).start()
         elif mood == "hostile":
             send(Answer(call.id, lie(call.request, count)))
         else:
-            send(Answer(call.id, work(call.request)))
+            send(answer_to(call))
+
+
+def answer_to(call: Call) -> Answer:
+    return Answer(call.id, work(call.request))
+
+
+def delay_s(request: TrainRound, trained: dict[Address, list[Hash]]) -> float:
+    """What was trained once is only signed again."""
+    tasks = trained.setdefault(request.worker, [])
+    is_new = request.task not in tasks
+    if is_new:
+        tasks.append(request.task)
+    return SLOW_S if is_new and len(tasks) > 1 else 0.0
 
 
 def send(frame: object) -> None:
-    sys.stdout.buffer.write(encode_frame(schema.encode_as(GatewayFrame, frame)))
-    sys.stdout.buffer.flush()
+    with sending:
+        sys.stdout.buffer.write(encode_frame(schema.encode_as(GatewayFrame, frame)))
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from p2p_aios.ledger.queries import list_tasks, read_job, read_round
 from p2p_aios.ledger.records import ComputeJob, JobStatus, LearningRound, RoundPhase
 from p2p_aios.node.blobs import Blobs
 from p2p_aios.node.chain import Chain
-from p2p_aios.node.dispatcher import Dispatcher, update_bytes_max
+from p2p_aios.node.dispatcher import SHOWN_BLOCKS_MAX, Dispatcher, update_bytes_max
 from p2p_aios.node.gateway import GatewayConfig, open_gateway
 from p2p_aios.node.transactions import Transactions
 from p2p_aios.storage.blobs import BlobStore
@@ -27,6 +27,7 @@ from p2p_aios.units import AIOS, Amount, Cid, Hash
 from tests.ledger.world import make_task
 from tests.node.founders import ALICE, BOB, PARAMS, Founders
 from tests.node.quiet import open_quiet_network
+from tests.node.scripted_gateway import SLOW_S
 
 CHILD = Path(__file__).parent / "scripted_gateway.py"
 FOUNDERS = Founders(1, PARAMS)
@@ -43,10 +44,11 @@ class Workshop:
         self.blobs = blobs
         self.dispatcher = work
 
-    async def block(self) -> None:
-        """One with everything that waits."""
+    async def block(self, *, is_full: bool = False) -> None:
+        """One with everything that waits, or with no room for it."""
         footing = self.chain.footing(self.chain.tip.hash)
         waiting = self.pool.select(footing, self.chain.params.block_transactions_max)
+        waiting = () if is_full else waiting
         candidate = await FOUNDERS.build(self.chain, self.chain.tip.hash, *waiting)
         certificate = FOUNDERS.certify(self.chain, candidate)
         self.pool.forget_finalized(await self.chain.finalize([candidate.hash], certificate))
@@ -73,12 +75,16 @@ class Workshop:
         await self.do((ALICE, offer), (BOB, offer))
 
     async def open_task(self, **changes: object) -> Hash:
+        (id,) = await self.open_tasks(1, **changes)
+        return id
+
+    async def open_tasks(self, count: int, **changes: object) -> list[Hash]:
+        """Several in one block, in the order of their ids."""
         base, shard = await self.blobs.put(BASE), await self.blobs.put(SHARD)
         task = make_task(base=base, test_shard=shard, seats=2, updates_min=1, **changes)
-        await self.do((ALICE, task))
+        await self.do(*[(ALICE, task)] * count)
         with self.chain.state() as state:
-            (found,) = list_tasks(state)
-        return found.id
+            return [found.id for found in list_tasks(state)]
 
     def round(self, task: Hash, number: int) -> LearningRound | None:
         with self.chain.state() as state:
@@ -178,13 +184,41 @@ async def test_an_update_far_larger_than_its_model_is_not_looked_at(tmp_path: Pa
     model = make_task().model
     limit = update_bytes_max(model)
     async with open_workshop(tmp_path, "honest") as workshop:
-        blobs: dict[Cid, bytes] = {}
         small = await workshop.blobs.put(bytes(limit))
         large = await workshop.blobs.put(bytes(limit + 1))
         find = workshop.dispatcher._find_update
-        assert await find(small, limit, blobs) == small
-        assert await find(large, limit, blobs) is None
-        assert list(blobs) == [small]
+        assert await find(small, limit) == small
+        assert await find(large, limit) is None
+
+
+async def test_a_reveal_does_not_wait_for_another_tasks_training(tmp_path: Path) -> None:
+    """Its window would pass meanwhile, and the bond be lost."""
+    async with open_workshop(tmp_path, "slow") as workshop:
+        await workshop.register()
+        tasks = await workshop.open_tasks(2, rounds=1, commit_blocks=40, reveal_blocks=4)
+        begun_s = trio.current_time()
+        await workshop.until(lambda: any(workshop.is_closed(task, 0) for task in tasks))
+        assert trio.current_time() - begun_s < SLOW_S
+        await workshop.until(lambda: all(workshop.is_closed(task, 0) for task in tasks))
+        for task in tasks:
+            found = workshop.round(task, 0)
+            assert found is not None
+            assert [seat.verdict for seat in found.seats] == [Verdict.ACCEPTED] * 2
+
+
+async def test_what_waits_for_a_block_is_not_sent_and_paid_for_again(tmp_path: Path) -> None:
+    async with open_workshop(tmp_path, "honest") as workshop:
+        await workshop.register()
+        task = await workshop.open_task(rounds=1, commit_blocks=100)
+        await workshop.block()  # draws the seats
+        with trio.fail_after(20):
+            while len(workshop.pool.mempool) < 2:
+                await trio.sleep(0.01)
+        for _ in range(SHOWN_BLOCKS_MAX + 3):
+            await workshop.block(is_full=True)
+            await wait_all_tasks_blocked(0.05)
+        assert len(workshop.pool.mempool) == 2
+        await workshop.until(lambda: workshop.is_closed(task, 0))
 
 
 def test_the_limit_has_room_for_an_honest_update() -> None:
