@@ -1,6 +1,7 @@
 """Parsers of command-line values, and the options that several commands share."""
 
 import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -53,8 +54,14 @@ def parse_owner(text: str) -> Address:
 
 
 def parse_place(text: str) -> int | Hash:
-    """A height, or a block hash."""
-    return int(text) if text.isdecimal() and len(text) < 20 else parse_id(text)
+    """A height, or a block hash; raises Invalid(`id_malformed`)."""
+    if text.isdecimal() and len(text) < 20:
+        return int(text)
+    try:
+        return parse_id(text)
+    except Invalid as fault:
+        fault.message = f"{text!r} is neither a height nor a hash of 64 hex digits"
+        raise
 
 
 AddressArgument = Annotated[
@@ -77,14 +84,21 @@ FeeOption = Annotated[
 TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds to wait until final.")]
 PassphraseOption = Annotated[
     Path | None,
-    typer.Option("--passphrase-file", help="File whose first line is the passphrase."),
+    typer.Option(
+        "--passphrase-file",
+        envvar="AIOS_PASSPHRASE_FILE",
+        help="Its first line is the passphrase; a file of yours alone, or a pipe: /dev/fd/3.",
+    ),
+]
+NoPassphraseOption = Annotated[
+    bool, typer.Option("--no-passphrase", help="Leave the file unencrypted: for test keys.")
 ]
 
 
 def read_passphrase(file: Path | None, question: str, *, is_new: bool = False) -> str:
     """From the file, else $AIOS_PASSPHRASE, else asked for at the terminal.
 
-    Raises Invalid: `passphrase_file_unreadable`, `passphrase_required`.
+    Raises Invalid: `passphrase_file_unreadable`, `passphrase_file_mode`, `passphrase_required`.
     """
     if file is not None:
         return _first_line(file)
@@ -96,6 +110,18 @@ def read_passphrase(file: Path | None, question: str, *, is_new: bool = False) -
             "no terminal to ask at: use --passphrase-file, or set AIOS_PASSPHRASE",
         )
     return str(typer.prompt(question, hide_input=True, confirmation_prompt=is_new, err=True))
+
+
+def new_passphrase(name: str, file: Path | None, no_passphrase: bool) -> str | None:
+    """What shall protect a key; None for nothing. Raises Invalid(`passphrase_empty`)."""
+    if no_passphrase:
+        return None
+    passphrase = read_passphrase(file, f"New passphrase of {name}", is_new=True)
+    if not passphrase:
+        raise Invalid(
+            "passphrase_empty", "an empty passphrase protects nothing: say --no-passphrase"
+        )
+    return passphrase
 
 
 def unlock(name: str, passphrase_file: Path | None) -> KeyPair:
@@ -117,6 +143,14 @@ def unlock(name: str, passphrase_file: Path | None) -> KeyPair:
 def _first_line(file: Path) -> str:
     try:
         with file.open("rb") as lines:
+            # Of the open file, so that nobody can swap it; a pipe is its reader's alone.
+            status = os.fstat(lines.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+                raise Invalid(
+                    "passphrase_file_mode",
+                    f"{file} has mode {stat.S_IMODE(status.st_mode):04o}, so others may read it; "
+                    f"run `chmod 600 {file}`",
+                )
             line = lines.readline(PASSPHRASE_BYTES_MAX).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Invalid("passphrase_file_unreadable", f"cannot read {file}: {error}") from None

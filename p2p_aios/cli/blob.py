@@ -26,7 +26,7 @@ CidArgument = Annotated[bytes, typer.Argument(parser=checked(parse_cid), metavar
 
 @app.command()
 def put(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="At most 64 MiB each.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="At most 64 MiB each.")],
 ) -> None:
     """Store files on the node; prints what names each from now on, its CID.
 

@@ -12,7 +12,7 @@ from p2p_aios.cli.session import current
 from p2p_aios.errors import Corrupt
 
 app = typer.Typer(
-    help="Check and compact the chain that a stopped node keeps on disk.",
+    help="Check and compact the chain of a stopped node.",
     no_args_is_help=True,
     add_completion=False,
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from itertools import takewhile
 from typing import Annotated, Any, Final, NewType, get_args, get_origin
 
 from p2p_aios.cli.scales import PARAMETER_ONE, RATE_ONE, format_scaled
@@ -20,6 +21,7 @@ from p2p_aios.types.learning import Score
 from p2p_aios.units import format_amount
 
 COLUMN_GAP: Final = "   "
+INDENT: Final = "  "
 _FORMS: Final[dict[str, Callable[[Any], str]]] = {
     "Amount": lambda units: f"{format_amount(units)} AIOS",
     "Address": format_address,
@@ -150,30 +152,55 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         item, name = getattr(value, field.name), prefix + field.name
         if isinstance(item, Score):
             yield name, score_text(item)
-            yield f"{name}.loss", format_scaled(item.loss, PARAMETER_ONE)
+            mean = item.loss // max(1, item.rows)
+            yield f"{name}.loss", f"{format_scaled(mean, PARAMETER_ONE)} a row"
         elif is_dataclass(item):
             if _is_choice(_unwrap(hints[field.name])[1]):
                 yield name, type(item).__name__
             yield from _flatten(item, f"{name}.")
-        elif isinstance(item, tuple) and any(map(is_dataclass, item)):
+        elif isinstance(item, tuple) and _is_long(item):
             inner = get_args(_unwrap(hints[field.name])[1])[0]
-            yield from ((f"{name}.{n}", text_of(each, inner)) for n, each in enumerate(item))
+            for number, each in enumerate(item):
+                yield from _flatten_entry(each, inner, f"{name}.{number}")
         elif field.name in _SCALED and item is not None:
             yield name, format_scaled(item, _SCALED[field.name])
         else:
             yield name, text_of(item, hints[field.name])
 
 
+def _flatten_entry(entry: Any, annotation: Any, name: str) -> Iterator[tuple[str, str]]:
+    if not is_dataclass(entry):
+        yield name, text_of(entry, annotation)
+        return
+    if _is_choice(_unwrap(annotation)[1]):
+        yield name, type(entry).__name__
+    yield from _flatten(entry, f"{name}.")
+
+
+def _is_long(items: tuple[Any, ...]) -> bool:
+    """Whether each gets a line of its own: values with fields, several ids or CIDs."""
+    return any(map(is_dataclass, items)) or (len(items) > 1 and isinstance(items[0], bytes))
+
+
 def _print_fields(pairs: Sequence[tuple[str, str]]) -> None:
-    labels = [_label(name) for name, _ in pairs]
-    width = max(map(len, labels), default=0)
-    for label, (_, text) in zip(labels, pairs, strict=True):
-        print(f"{label:<{width}}  {text}", flush=True)
+    """One below the other; what belongs to `a`, as `a.b` does, indented below it."""
+    rows: list[tuple[str, str]] = []
+    above: list[str] = []
+    for name, text in pairs:
+        path = name.split(".")
+        shared = takewhile(lambda pair: pair[0] == pair[1], zip(above, path, strict=False))
+        for depth in range(sum(1 for _ in shared), len(path)):
+            label = INDENT * depth + _label(path[depth])
+            rows.append((label, text if depth == len(path) - 1 else ""))
+        above = path
+    width = max((len(label) for label, text in rows if text), default=0)
+    for label, text in rows:
+        print(f"{label:<{width}}  {text}".rstrip(), flush=True)
 
 
 def _label(name: str) -> str:
     """A field's name in words; its unit stands beside the value."""
-    return name.removesuffix("_ms").replace("_", " ")
+    return name.removeprefix("is_").removesuffix("_ms").replace("_", " ")
 
 
 def _date(ms: int) -> str:

@@ -31,9 +31,10 @@ def doctor(
         typer.Option("--config", "-c", help="TOML file of a node that does not run: its ports."),
     ] = None,
 ) -> None:
-    """Look for what is wrong: packages, disk, clock, ports, keys, leftovers, the node.
+    """Look for what is wrong, and say what to do.
 
-    Each finding comes with a remedy. Ends with status 1 where something does not work.
+    Packages and Ray's version, disk, open files, clock, ports, compiler, keys, orphaned processes,
+    the Ray head and the node with its peers. Ends with status 1 where something does not work.
 
     \b
     aios doctor

@@ -1,18 +1,17 @@
 """`aios init`: everything a first use needs."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from p2p_aios.cli.arguments import PassphraseOption, read_passphrase
+from p2p_aios.cli.arguments import NoPassphraseOption, PassphraseOption, new_passphrase
 from p2p_aios.cli.display import emit_fields
 from p2p_aios.cli.keyring import add_key, key_address, key_path
-from p2p_aios.cli.profiles import Profile, write_profile
 from p2p_aios.cli.session import ask, current
+from p2p_aios.cli.settings import Profile, write_profile
 from p2p_aios.crypto.keys import format_address
 from p2p_aios.crypto.keystore import generate_key
-from p2p_aios.errors import AiosError, Invalid, Unavailable
+from p2p_aios.errors import AiosError, Unavailable
 
 app = typer.Typer(add_completion=False)
 
@@ -24,11 +23,9 @@ def init(
         str, typer.Option("--key", "-k", help="Key that signs; made where there is none.")
     ] = "default",
     passphrase_file: PassphraseOption = None,
-    no_passphrase: Annotated[
-        bool, typer.Option("--no-passphrase", help="Leave a new key unencrypted: for test keys.")
-    ] = False,
+    no_passphrase: NoPassphraseOption = False,
 ) -> None:
-    """Set up your folder: a key, and a profile with the node to ask. May be repeated.
+    """Set up your folder: a key, and a profile with a node. May be repeated.
 
     A profile remembers what --rpc, $AIOS_TOKEN and --key say now; `--profile` chooses it later, and
     the last one made is used where none is chosen.
@@ -46,7 +43,7 @@ def init(
         ) from None
     is_new = not key_path(key).exists()
     if is_new:
-        _make_key(key, passphrase_file, no_passphrase)
+        add_key(key, generate_key(), new_passphrase(key, passphrase_file, no_passphrase))
     chosen = Profile(session.rpc, key, session.token)
     file = write_profile(session.home, profile, chosen, is_default=True)
     emit_fields(
@@ -60,17 +57,6 @@ def init(
             "address": format_address(key_address(key)),
         }
     )
-
-
-def _make_key(name: str, passphrase_file: Path | None, no_passphrase: bool) -> None:
-    passphrase = None
-    if not no_passphrase:
-        passphrase = read_passphrase(passphrase_file, f"New passphrase of {name}", is_new=True)
-        if not passphrase:
-            raise Invalid(
-                "passphrase_empty", "an empty passphrase protects nothing: say --no-passphrase"
-            )
-    add_key(name, generate_key(), passphrase)
 
 
 def _network() -> str | None:

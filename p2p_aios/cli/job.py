@@ -87,4 +87,5 @@ def list_all(
     """
     last = None if after is None else checked(parse_id)(after)
     jobs = ask(lambda client: client.jobs(last))
-    emit_table(jobs, Jobs, ("id", "specification.kind", "state", "specification.payment", "worker"))
+    columns = ("id", "specification.kind", "state", "code", "specification.payment", "worker")
+    emit_table(jobs, Jobs, columns)

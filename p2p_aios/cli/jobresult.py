@@ -43,7 +43,7 @@ async def wait_for_receipt(client: Client, id: Hash, timeout_s: float) -> JobVie
         if job.state is JobState.REFUNDED:
             raise Unavailable(
                 "job_refunded",
-                "nobody delivered, and the payment came back; check the inputs and "
+                f"nobody delivered ({job.code}), and the payment came back; check the inputs and "
                 "`aios worker list`, or try a longer --window",
             )
         if trio.current_time() >= deadline:

@@ -1,19 +1,26 @@
-"""`aios key`: make, list and show keys."""
+"""`aios key`: make, import, list and show keys."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from p2p_aios.cli.arguments import PassphraseOption, read_passphrase, unlock
+from p2p_aios.cli.arguments import (
+    NoPassphraseOption,
+    PassphraseOption,
+    new_passphrase,
+    read_passphrase,
+    unlock,
+)
 from p2p_aios.cli.display import emit_fields, emit_json, plain_text, print_table
 from p2p_aios.cli.keyring import add_key, key_address, key_path, key_public, list_keys, public_pem
 from p2p_aios.cli.session import current
-from p2p_aios.crypto.keys import format_address
-from p2p_aios.crypto.keystore import export_public_pem, generate_key, is_encrypted
+from p2p_aios.crypto.keys import KeyPair, format_address
+from p2p_aios.crypto.keystore import export_public_pem, generate_key, is_encrypted, load_keystore
 from p2p_aios.errors import Invalid
 
 app = typer.Typer(
-    help="Make, list and show keys. They live in $AIOS_HOME/keys (default ~/.aios/keys).",
+    help="Make, import, list and show keys. They live in $AIOS_HOME/keys (default ~/.aios/keys).",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -24,9 +31,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name, or path
 def new(
     name: NameArgument = "default",
     passphrase_file: PassphraseOption = None,
-    no_passphrase: Annotated[
-        bool, typer.Option("--no-passphrase", help="Leave the file unencrypted: for test keys.")
-    ] = False,
+    no_passphrase: NoPassphraseOption = False,
 ) -> None:
     """Make a key and print its address.
 
@@ -35,16 +40,29 @@ def new(
     AIOS_PASSPHRASE=... aios key new alice
     aios key new test --no-passphrase
     """
-    passphrase = None
-    if not no_passphrase:
-        passphrase = read_passphrase(passphrase_file, f"New passphrase of {name}", is_new=True)
-        if not passphrase:
-            raise Invalid(
-                "passphrase_empty", "an empty passphrase protects nothing: say --no-passphrase"
-            )
-    key = generate_key()
-    path = add_key(name, key, passphrase)
-    emit_fields({"name": name, "address": format_address(key.address), "file": str(path)})
+    _add(name, generate_key(), new_passphrase(name, passphrase_file, no_passphrase))
+
+
+@app.command("import")
+def import_key(
+    name: NameArgument,
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="PKCS#8 PEM, as OpenSSL writes.")],
+    passphrase_file: PassphraseOption = None,
+    no_passphrase: NoPassphraseOption = False,
+) -> None:
+    """Copy a key from a file. An encrypted one keeps its passphrase, another one gets a new one.
+
+    \b
+    aios key import alice backup/alice.pem
+    aios key import test old.pem --no-passphrase
+    """
+    if is_encrypted(source):
+        passphrase: str | None = read_passphrase(passphrase_file, f"Passphrase of {source}")
+        key = load_keystore(source, passphrase)
+    else:
+        key = load_keystore(source, None)
+        passphrase = new_passphrase(name, passphrase_file, no_passphrase)
+    _add(name, key, passphrase)
 
 
 @app.command("list")
@@ -99,6 +117,11 @@ def export_public(name: NameArgument = "default", passphrase_file: PassphraseOpt
         emit_json({"name": name, "pem": pem})
     else:
         typer.echo(pem, nl=False)
+
+
+def _add(name: str, key: KeyPair, passphrase: str | None) -> None:
+    path = add_key(name, key, passphrase)
+    emit_fields({"name": name, "address": format_address(key.address), "file": str(path)})
 
 
 def _row(name: str) -> dict[str, object]:

@@ -12,7 +12,12 @@ import ecdsa
 
 from p2p_aios.cli.session import current
 from p2p_aios.crypto.keys import KeyPair, address_of
-from p2p_aios.crypto.keystore import export_public_pem, save_keystore
+from p2p_aios.crypto.keystore import (
+    export_public_pem,
+    is_encrypted,
+    load_keystore,
+    save_keystore,
+)
 from p2p_aios.errors import Invalid
 from p2p_aios.units import Address, PublicKey
 
@@ -42,13 +47,18 @@ def list_keys() -> Iterator[str]:
 
 
 def public_pem(name: str) -> str:
-    """The public half; raises Invalid: `unknown_key`, `public_key_missing`."""
+    """The public half, of an unencrypted key from the key itself.
+
+    Raises Invalid: `unknown_key`, `public_key_missing`, and as `load_keystore`.
+    """
     path = key_path(name)
     if not path.exists():
         raise Invalid("unknown_key", f"no key {name!r} in {path.parent}; `aios key new` makes one")
     try:
         return path.with_suffix(".pub").read_text()
     except (FileNotFoundError, UnicodeDecodeError):
+        if not is_encrypted(path):
+            return export_public_pem(load_keystore(path, None))
         raise Invalid(
             "public_key_missing",
             f"{path.with_suffix('.pub')} is missing; `aios key export-public {name}` restores it",

@@ -6,22 +6,14 @@ from typing import Annotated, Final
 import trio
 import typer
 
-from p2p_aios.cli.arguments import (
-    FeeOption,
-    IdArgument,
-    KeyOption,
-    PassphraseOption,
-    TimeoutOption,
-    checked,
-    parse_id,
-    unlock,
-)
+from p2p_aios.cli.arguments import IdArgument, checked, parse_id
 from p2p_aios.cli.blobfile import write_file
 from p2p_aios.cli.display import emit, emit_fields, emit_table, score_text
+from p2p_aios.cli.optiongroup import spread
 from p2p_aios.cli.plugins import PluginGroup
 from p2p_aios.cli.session import ask, current
+from p2p_aios.cli.signing import Signing, submit
 from p2p_aios.cli.taskfile import example_task, read_task
-from p2p_aios.cli.tx import NoWaitOption, submit
 from p2p_aios.codec.cid import format_cid
 from p2p_aios.sdk.client import Client
 from p2p_aios.types.event import RoundSettled, RoundVoided, TaskFinished
@@ -67,16 +59,13 @@ def example(
 
 
 @app.command("submit")
+@spread
 def submit_task(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The task, in TOML or JSON.")],
+    signing: Signing,
     is_followed: Annotated[
         bool, typer.Option("--follow", "-f", help="Then print each round as it settles.")
     ] = False,
-    key: KeyOption = "default",
-    fee: FeeOption = None,
-    no_wait: NoWaitOption = False,
-    timeout_s: TimeoutOption = 30,
-    passphrase_file: PassphraseOption = None,
 ) -> None:
     """Submit a learning task from a file; its id is that of the transaction.
 
@@ -89,9 +78,8 @@ def submit_task(
     aios learn example > digits.toml
     aios learn submit digits.toml --key alice --follow
     """
-    signer = unlock(key, passphrase_file)
     draft = read_task(file)
-    id = submit(signer, draft.task, fee, no_wait, timeout_s, draft.uploads)
+    id = submit(signing, draft.task, draft.uploads)
     if is_followed:
         ask(lambda client: _follow(client, id))
 

@@ -17,20 +17,22 @@ from p2p_aios.cli.plugins import RootGroup
 from p2p_aios.errors import AiosError, Corrupt, Unavailable, invariant
 
 GROUPS: Final = {
-    "key": "p2p_aios.cli.key:app",
-    "node": "p2p_aios.cli.node:app",
-    "tx": "p2p_aios.cli.tx:app",
-    "account": "p2p_aios.cli.account:app",
-    "block": "p2p_aios.cli.block:app",
-    "job": "p2p_aios.cli.job:app",
-    "learn": "p2p_aios.cli.learn:app",
-    "blob": "p2p_aios.cli.blob:app",
-    "worker": "p2p_aios.cli.worker:app",
-    "init": "p2p_aios.cli.init:app",
-    "events": "p2p_aios.cli.events:app",
-    "db": "p2p_aios.cli.db:app",
-    "doctor": "p2p_aios.cli.doctor:app",
+    "init": ("p2p_aios.cli.init:app", "Set up your folder: a key, and a profile with a node."),
+    "doctor": ("p2p_aios.cli.doctor:app", "Look for what is wrong, and say what to do."),
+    "key": ("p2p_aios.cli.key:app", "Make, import, list and show keys."),
+    "profile": ("p2p_aios.cli.profile:app", "Which node to ask, which key signs, by name."),
+    "account": ("p2p_aios.cli.account:app", "Balances and nonces."),
+    "tx": ("p2p_aios.cli.tx:app", "Send value, and follow transactions."),
+    "block": ("p2p_aios.cli.block:app", "Finalized blocks."),
+    "events": ("p2p_aios.cli.events:app", "What finalized blocks did, as it happens."),
+    "learn": ("p2p_aios.cli.learn:app", "Learning tasks: many train one model."),
+    "job": ("p2p_aios.cli.job:app", "Compute jobs: paid for a signed receipt."),
+    "blob": ("p2p_aios.cli.blob:app", "Models, updates and shards, by content address."),
+    "worker": ("p2p_aios.cli.worker:app", "Contributors of computing power."),
+    "node": ("p2p_aios.cli.node:app", "Run a node, and ask it how it is."),
+    "db": ("p2p_aios.cli.db:app", "Check and compact the chain of a stopped node."),
 }
+"""Name, where it is, and what `aios --help` says without loading it."""
 GLOBAL: Final = ("--rpc", "--profile")
 """Options of the root that take a value."""
 REFUSED: Final = 1

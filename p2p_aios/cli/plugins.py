@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from p2p_aios.errors import Invalid
 
@@ -53,17 +53,33 @@ class PluginGroup(TyperGroup):
 class RootGroup(TyperGroup):
     """`aios` itself: each group's module is imported when the group is used."""
 
-    built_in: ClassVar[dict[str, str]] = {}
-    """Command name to `module:attribute`."""
+    built_in: ClassVar[dict[str, tuple[str, str]]] = {}
+    """Command name to `module:attribute` and what the list of commands says of it."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        self._summaries().format_commands(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        shown = self._summaries()
+        return shown.shell_complete(typer.Context(shown, parent=ctx.parent), incomplete)
+
+    def _summaries(self) -> TyperGroup:
+        """This group with a stand-in for each of our own: a list of commands loads none of them."""
+        commands: dict[str, Any] = {}
+        for name in self.list_commands(None):
+            own = self.built_in.get(name)
+            commands[name] = (
+                TyperCommand(name, help=own[1]) if own else self.get_command(None, name)
+            )
+        return TyperGroup(name=self.name, params=self.params, commands=commands)
 
     def list_commands(self, _ctx: Any) -> list[str]:
         plugged = [name for name in plugin_names() if "." not in name]
         return [*self.built_in, *(name for name in plugged if name not in self.built_in)]
 
     def get_command(self, _ctx: Any, cmd_name: str) -> Any:
-        place = self.built_in.get(cmd_name)
-        if place is not None:
-            module, _, attribute = place.partition(":")
+        if cmd_name in self.built_in:
+            module, _, attribute = self.built_in[cmd_name][0].partition(":")
             return _command(getattr(import_module(module), attribute), cmd_name)
         plugin = find_plugin(cmd_name)
         if plugin is None or "." in cmd_name:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from p2p_aios.cli.profiles import read_settings
+from p2p_aios.cli.settings import read_settings
 
 if TYPE_CHECKING:
     from p2p_aios.sdk import Client

@@ -9,16 +9,16 @@ import typer
 from p2p_aios.cli.arguments import (
     AddressArgument,
     AmountArgument,
-    FeeOption,
     IdArgument,
     KeyOption,
     PassphraseOption,
     TimeoutOption,
     unlock,
 )
-from p2p_aios.cli.blobfile import upload
-from p2p_aios.cli.display import emit, emit_fields, emit_json, text_of
+from p2p_aios.cli.display import emit, emit_fields, emit_json
+from p2p_aios.cli.optiongroup import spread
 from p2p_aios.cli.session import ask, current
+from p2p_aios.cli.signing import Signing, submit
 from p2p_aios.cli.transferfile import read_transfers
 from p2p_aios.codec import schema
 from p2p_aios.crypto.keys import KeyPair, format_address
@@ -26,12 +26,10 @@ from p2p_aios.errors import AiosError, Invalid
 from p2p_aios.sdk.client import Client, require_success
 from p2p_aios.types.transaction import (
     TRANSACTION_BYTES_MAX,
-    Action,
     Transaction,
     Transfer,
     check_transaction,
 )
-from p2p_aios.types.views import TransactionStatus
 from p2p_aios.units import Address, Amount, Hash
 
 app = typer.Typer(
@@ -39,39 +37,42 @@ app = typer.Typer(
 )
 IN_FLIGHT_MAX: Final = 32
 """Of a batch: a node takes 64 of one account at once, and some may still wait there."""
-NoWaitOption = Annotated[
-    bool, typer.Option("--no-wait", help="Print the id once it is submitted; do not wait.")
-]
 
 
 @app.command()
-def send(
-    recipient: AddressArgument,
-    amount: AmountArgument,
-    key: KeyOption = "default",
-    fee: FeeOption = None,
-    no_wait: NoWaitOption = False,
-    timeout_s: TimeoutOption = 30,
-    passphrase_file: PassphraseOption = None,
-) -> None:
+@spread
+def send(recipient: AddressArgument, amount: AmountArgument, signing: Signing) -> None:
     """Send AMOUNT of AIOS to an address, and wait until that is final.
 
     \b
     aios tx send aios1... 12.5
     aios tx send bob 0.001 --key alice --no-wait
     """
-    action = Transfer(Address(recipient), Amount(amount))
-    submit(unlock(key, passphrase_file), action, fee, no_wait, timeout_s)
+    submit(signing, Transfer(Address(recipient), Amount(amount)))
 
 
 @app.command()
-def show(id: IdArgument) -> None:
+def show(
+    id: IdArgument,
+    is_raw: Annotated[
+        bool, typer.Option("--raw", help="Only the encoded transaction, in hex.")
+    ] = False,
+) -> None:
     """Show a transaction: pending or finalized, its height and its receipt.
 
     \b
     aios tx show 3f9c...
+    aios tx show 3f9c... --raw
     """
-    emit(ask(lambda client: client.transaction(Hash(id))))
+    status = ask(lambda client: client.transaction(Hash(id)))
+    if not is_raw:
+        emit(status)
+        return
+    raw = schema.encode(status.transaction).hex()
+    if current().is_json:
+        emit_json({"id": status.id.hex(), "raw": raw})
+    else:
+        print(raw)
 
 
 @app.command()
@@ -159,54 +160,3 @@ def decode(
         return
     emit_fields({"id": checked.id.hex(), "from": format_address(checked.sender)})
     emit(transaction)
-
-
-def submit(
-    key: KeyPair,
-    action: Action,
-    fee: int | None,
-    no_wait: bool,
-    timeout_s: float,
-    uploads: Sequence[bytes] = (),
-) -> Hash:
-    """Send an action and tell its id, or how it became final; the id.
-
-    uploads: blobs that the action names, given to the node before it.
-    """
-
-    async def run(client: Client) -> tuple[Hash, TransactionStatus | None]:
-        id = await deliver(client, key, action, fee, uploads)
-        if no_wait:
-            return id, None
-        status = await client.wait(id, timeout_s)
-        require_success(status)
-        return id, status
-
-    id, status = ask(run)
-    if status is None:
-        emit_fields({"id": id.hex()})
-    elif current().is_json:
-        emit(status)
-    else:
-        _print_final(status)
-    return id
-
-
-async def deliver(
-    client: Client, key: KeyPair, action: Action, fee: int | None, uploads: Sequence[bytes] = ()
-) -> Hash:
-    """Give the node the blobs that an action names, then the action; the transaction's id."""
-    await upload(client, uploads)
-    return await client.send(key, action, fee=None if fee is None else Amount(fee))
-
-
-def _print_final(status: TransactionStatus) -> None:
-    """What the sender did not know yet; `show` tells the rest."""
-    receipt = status.receipt
-    emit_fields(
-        {
-            "id": status.id.hex(),
-            "final_at": f"height {status.height}",
-            "fee": text_of(receipt.fee, Amount) if receipt else None,
-        }
-    )

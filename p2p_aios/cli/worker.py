@@ -2,17 +2,11 @@
 
 import typer
 
-from p2p_aios.cli.arguments import (
-    FeeOption,
-    KeyOption,
-    PassphraseOption,
-    TimeoutOption,
-    unlock,
-)
 from p2p_aios.cli.display import emit_table
+from p2p_aios.cli.optiongroup import spread
 from p2p_aios.cli.plugins import PluginGroup
 from p2p_aios.cli.session import ask
-from p2p_aios.cli.tx import NoWaitOption, submit
+from p2p_aios.cli.signing import Signing, submit
 from p2p_aios.types.compute import RetireWorker
 from p2p_aios.types.views import Workers
 
@@ -41,13 +35,8 @@ def list_all() -> None:
 
 
 @app.command()
-def retire(
-    key: KeyOption = "default",
-    fee: FeeOption = None,
-    no_wait: NoWaitOption = False,
-    timeout_s: TimeoutOption = 30,
-    passphrase_file: PassphraseOption = None,
-) -> None:
+@spread
+def retire(signing: Signing) -> None:
     """Withdraw a worker's offer: no new seats or jobs; held ones stay due.
 
     Stop `aios worker join` once `aios worker list` shows no job held; started again, it offers
@@ -56,4 +45,4 @@ def retire(
     \b
     aios worker retire --key alice
     """
-    submit(unlock(key, passphrase_file), RetireWorker(), fee, no_wait, timeout_s)
+    submit(signing, RetireWorker())

@@ -1,6 +1,7 @@
 """A node in a thread beside the command line under test, and a home folder of its own."""
 
 import json
+import os
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
@@ -41,8 +42,8 @@ Run = Callable[..., Ran]
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home; no key, no node."""
-    for name in ("AIOS_RPC", "AIOS_TOKEN", "AIOS_KEY", "AIOS_PASSPHRASE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("AIOS_") and name != "AIOS_SHARED"]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("AIOS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TERM", "dumb")
@@ -121,9 +122,9 @@ def node(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[Node]:
 
     thread = threading.Thread(target=trio.run, args=(serve,))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     monkeypatch.setenv("AIOS_RPC", ready[0])
     yield Node(ready[0], backend)
     token[0].run_sync_soon(stop.set)
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()

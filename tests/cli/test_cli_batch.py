@@ -122,6 +122,17 @@ def test_a_transaction_is_decoded_without_a_node(run: Run) -> None:
         assert run("tx", "decode", wrong).code == 1, wrong
 
 
+@pytest.mark.usefixtures("keys", "node")
+def test_what_is_shown_raw_can_be_decoded(run: Run) -> None:
+    sent = run("tx", "send", "bob", "1", "--key", "alice", "--json").json
+    raw = run("tx", "show", sent["id"], "--raw").out.strip()
+    assert run("tx", "show", sent["id"], "--raw", "--json").json == {"id": sent["id"], "raw": raw}
+    assert run("tx", "decode", raw, "--json").json == {
+        "id": sent["id"],
+        "transaction": sent["transaction"],
+    }
+
+
 @pytest.fixture
 def payments(node: Node) -> Iterator[None]:
     """Alice pays Bob again and again."""
@@ -137,7 +148,7 @@ def payments(node: Node) -> Iterator[None]:
     thread.start()
     yield
     stop.set()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 

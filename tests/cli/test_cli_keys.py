@@ -1,5 +1,6 @@
 """`aios key`, and what the command line says when it is used wrongly."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from p2p_aios.cli.main import hoist
 from p2p_aios.crypto.keys import format_address, parse_address
-from p2p_aios.crypto.keystore import load_keystore
+from p2p_aios.crypto.keystore import generate_key, load_keystore, save_keystore
 from tests.cli.conftest import Run
 
 PASSPHRASE = "pass phrase"
@@ -34,13 +35,58 @@ def test_new_key_is_encrypted_and_private(
     assert ecdsa.VerifyingKey.from_pem(pem).to_string("compressed") == key.public_key
 
 
-def test_passphrase_file(run: Run, home: Path, tmp_path: Path) -> None:
+def test_passphrase_file(
+    run: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     secret = tmp_path / "secret"
     secret.write_text(f"{PASSPHRASE}\nsecond line\n")
-    assert run("key", "new", "alice", "--passphrase-file", str(secret)).code == 0
+    new = ("key", "new", "alice", "--passphrase-file", str(secret))
+    secret.chmod(0o640)
+    exposed = run(*new)
+    assert (exposed.code, "chmod 600" in exposed.err) == (1, True)
+    assert run(*new, "--json").json["error"]["code"] == "passphrase_file_mode"
+    secret.chmod(0o600)
+    assert run(*new).code == 0
     assert load_keystore(home / "keys" / "alice.pem", PASSPHRASE)
     missing = run("key", "new", "bob", "--passphrase-file", str(tmp_path / "none"))
     assert (missing.code, "[passphrase_file_unreadable]" in missing.err) == (1, True)
+    monkeypatch.setenv("AIOS_PASSPHRASE_FILE", str(secret))
+    monkeypatch.setenv("AIOS_PASSPHRASE", "not this one: the file goes before it")
+    assert run("key", "new", "carol").code == 0
+    assert load_keystore(home / "keys" / "carol.pem", PASSPHRASE)
+
+
+def test_passphrase_from_a_pipe(run: Run, home: Path) -> None:
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, f"{PASSPHRASE}\n".encode())
+        os.close(writer)
+        place = f"/dev/fd/{reader}"
+        assert run("key", "new", "alice", "--passphrase-file", place).code == 0
+    finally:
+        os.close(reader)
+    assert load_keystore(home / "keys" / "alice.pem", PASSPHRASE)
+
+
+def test_import(run: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, sealed = tmp_path / "plain.pem", tmp_path / "sealed.pem"
+    key = generate_key()
+    save_keystore(plain, key, None)
+    save_keystore(sealed, key, PASSPHRASE)
+    assert "[passphrase_required]" in run("key", "import", "a", str(plain)).err
+    monkeypatch.setenv("AIOS_PASSPHRASE", PASSPHRASE)
+    for name, source in (("a", plain), ("b", sealed)):
+        made = run("key", "import", name, str(source), "--json").json
+        assert made["address"] == format_address(key.address)
+        assert load_keystore(home / "keys" / f"{name}.pem", PASSPHRASE) == key
+        assert run("key", "show", name, "--json").json["address"] == made["address"]
+    assert run("key", "import", "c", str(plain), "--no-passphrase").code == 0
+    assert load_keystore(home / "keys" / "c.pem", None) == key
+    again = run("key", "import", "c", str(plain), "--no-passphrase", "--json").json
+    assert again["error"]["code"] == "keystore_exists"
+    monkeypatch.setenv("AIOS_PASSPHRASE", "wrong")
+    assert "[passphrase_wrong]" in run("key", "import", "d", str(sealed)).err
+    assert "[keystore_missing]" in run("key", "import", "d", str(tmp_path / "none")).err
 
 
 def test_test_keys_have_no_passphrase(run: Run, home: Path) -> None:
@@ -95,10 +141,21 @@ def test_damaged_key_does_not_hide_the_others(run: Run, home: Path) -> None:
     rows = run("key", "list", "--json").json
     assert [row["address"] is None for row in rows] == [True, False]
     assert "[public_key_malformed]" in run("key", "show", "a").err
-    (home / "keys" / "a.pub").unlink()
-    assert "export-public a" in run("key", "show", "a").err
-    assert run("key", "export-public", "a").code == 0
-    assert run("key", "show", "a").code == 0
+
+
+def test_a_lost_public_half(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIOS_PASSPHRASE", PASSPHRASE)
+    for name, options in (("sealed", ()), ("plain", ("--no-passphrase",))):
+        made = run("key", "new", name, *options, "--json").json
+        (home / "keys" / f"{name}.pub").unlink()
+        shown = run("key", "show", name)
+        if options:
+            # The key itself tells it, without a passphrase.
+            assert made["address"] in shown.out
+        else:
+            assert "export-public sealed" in shown.err
+        assert run("key", "export-public", name).code == 0
+        assert made["address"] in run("key", "show", name).out
 
 
 @pytest.mark.parametrize(
@@ -147,11 +204,14 @@ def test_amount_must_be_one(run: Run, keys: object) -> None:
 @pytest.mark.usefixtures("plugins")
 def test_every_help_teaches_by_example(run: Run) -> None:
     for group, commands in {
-        "key": ("new", "list", "show", "export-public"),
+        "key": ("new", "import", "list", "show", "export-public"),
+        "profile": ("list", "use", "remove"),
         "node": ("run", "init", "genesis", "address", "status", "peers"),
-        "tx": ("send", "show", "wait"),
+        "tx": ("send", "batch", "show", "wait", "decode"),
         "account": ("show", "supply"),
         "block": ("show", "follow"),
+        "events": ("follow",),
+        "db": ("check", "compact"),
         "job": ("show", "wait", "output", "list"),
         "job submit": ("evaluate", "train", "aggregate"),
         "learn": ("example", "submit", "show", "list", "rounds", "follow", "base", "shard"),

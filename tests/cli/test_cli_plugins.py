@@ -1,13 +1,17 @@
 """Commands that other installed packages bring, whole and broken."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
+from p2p_aios.cli.main import GROUPS, app
 from tests.cli.conftest import Run
 
+ROOT = Path(__file__).parent.parent.parent
 MODULE = """
 import typer
 from p2p_aios.cli.session import current
@@ -106,6 +110,44 @@ def test_our_groups_load_no_plugin(run: Run, install: Install) -> None:
     assert run("key", "list").code == 0
     assert run("worker", "list", "--help").code == 0
     assert "plugged_in" not in sys.modules
+
+
+PROGRAM = """
+import sys
+from p2p_aios.cli.main import main
+code = main()
+heavy = sorted({"trio", "httpx", "ecdsa", "ray", "numpy"} & set(sys.modules))
+sys.exit(f"loaded {heavy}" if heavy else code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (("--help",), {}),
+        ((), {"_AIOS_COMPLETE": "complete_bash", "COMP_WORDS": "aios t", "COMP_CWORD": "1"}),
+    ],
+)
+def test_the_list_of_commands_loads_none_of_them(
+    arguments: tuple[str, ...], environment: dict[str, str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"AIOS_HOME": str(tmp_path), "PYTHONPATH": str(ROOT), **environment},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "tx" in done.stdout.split()
+
+
+def test_summaries_are_those_of_the_commands() -> None:
+    root = typer.main.get_command(app)
+    context = typer.Context(root, info_name="aios")
+    for name, (_, summary) in GROUPS.items():
+        own = root.get_command(context, name).get_short_help_str(200)
+        assert own.rstrip(".") == summary.rstrip("."), name
 
 
 def test_unknown_command(run: Run) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from p2p_aios.cli.main import hoist
-from p2p_aios.cli.profiles import Profile, read_settings, write_profile
-from p2p_aios.cli.session import open_session
+from p2p_aios.cli.session import RPC_DEFAULT, open_session
+from p2p_aios.cli.settings import Profile, Settings, read_settings, write_profile
 from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.errors import AiosError
 from p2p_aios.units import AIOS
@@ -94,6 +94,28 @@ def test_comments_of_the_user_stay(home: Path) -> None:
     text = (home / "config.toml").read_text()
     assert text.startswith('# mine\ndefault = "x" # stays\n')
     assert read_settings(home).profiles == {"x": Profile("r"), "y": Profile("s")}
+
+
+def test_profiles_are_listed_chosen_and_forgotten(run: Run, home: Path) -> None:
+    assert run("profile", "list", "--json").json == []
+    write_profile(home, "a", Profile("http://a:1", "k", "secret"), is_default=False)
+    write_profile(home, "b", Profile("http://b:1"), is_default=False)
+    rows = run("profile", "list", "--json").json
+    assert [tuple(row.values()) for row in rows] == [
+        ("a", "http://a:1", "k", True, True),
+        ("b", "http://b:1", None, False, False),
+    ]
+    assert "secret" not in run("profile", "list").out
+    assert run("profile", "use", "b").code == 0
+    assert open_session(None, False, "").rpc == "http://b:1"
+    assert run("profile", "remove", "b").code == 0
+    assert (home / "config.toml").read_text().count("b") == 0
+    # Nothing is left that names it: other commands go on with the built-in default.
+    assert read_settings(home) == Settings(None, {"a": Profile("http://a:1", "k", "secret")})
+    assert open_session(None, False, "").rpc == RPC_DEFAULT
+    for verb in ("use", "remove"):
+        ran = run("profile", verb, "b", "--json")
+        assert (ran.code, ran.json["error"]["code"]) == (1, "unknown_profile")
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,8 @@ def test_a_job_that_nobody_does(run: Run, node: Node) -> None:
         str(5 * AIOS // 2),
         7,
     )
-    assert "model.layers      4, 3, 2\n" in run("job", "show", sent["id"]).out
+    shown = run("job", "show", sent["id"]).out
+    assert "\narguments\nmodel\n  kind        mlp\n  layers      4, 3, 2\n" in shown
     assert sent["id"] in run("job", "list").out
     early = run("job", "output", sent["id"], "--json")
     assert (early.code, early.json["error"]["code"]) == (1, "job_unsettled")
@@ -177,6 +178,7 @@ def test_a_job_that_nobody_does(run: Run, node: Node) -> None:
     refuse_all(node)
     refunded = run("job", "wait", sent["id"], "--json")
     assert (refunded.code, refunded.json["error"]["code"]) == (3, "job_refunded")
+    assert "(deadline_missed)" in refunded.json["error"]["message"]
 
 
 @pytest.mark.usefixtures("keys", "node", "blobs")

@@ -12,6 +12,7 @@ What the command line or the environment says goes before the profile. Unknown k
 
 import os
 import tomllib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -74,7 +75,39 @@ def read_settings(home: Path) -> Settings:
 
 
 def write_profile(home: Path, name: str, profile: Profile, *, is_default: bool) -> Path:
-    """Add or replace a profile, at one stroke; comments and other profiles stay. For you alone.
+    """Add or replace a profile; the file. Raises as `_edit`."""
+
+    def change(document: Any) -> None:
+        if is_default or "default" not in document:
+            document["default"] = name
+        tables = document.setdefault("profiles", tomlkit.table(is_super_table=True))
+        tables[name] = {key: value for key, value in asdict(profile).items() if value is not None}
+
+    import tomlkit
+
+    return _edit(home, change)
+
+
+def choose_profile(home: Path, name: str) -> Path:
+    """Make `name` the one where none is named; raises as `Settings.find` and `_edit`."""
+    read_settings(home).find(name)
+    return _edit(home, lambda document: document.update(default=name))
+
+
+def remove_profile(home: Path, name: str) -> Path:
+    """Forget a profile, and that it was the default one; raises as `choose_profile`."""
+
+    def change(document: Any) -> None:
+        del document["profiles"][name]
+        if document.get("default") == name:
+            del document["default"]
+
+    read_settings(home).find(name)
+    return _edit(home, change)
+
+
+def _edit(home: Path, change: Callable[[Any], object]) -> Path:
+    """Rewrite the file at one stroke, for you alone; comments and whatever is not changed stay.
 
     Raises as `read_settings`, and Unavailable(`settings_unwritable`).
     """
@@ -84,11 +117,8 @@ def write_profile(home: Path, name: str, profile: Profile, *, is_default: bool) 
     file, fresh = home / FILE, home / f"{FILE}.new"
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        document: Any = tomlkit.parse(file.read_text() if file.exists() else "")
-        if is_default or "default" not in document:
-            document["default"] = name
-        tables = document.setdefault("profiles", tomlkit.table(is_super_table=True))
-        tables[name] = {key: value for key, value in asdict(profile).items() if value is not None}
+        document = tomlkit.parse(file.read_text() if file.exists() else "")
+        change(document)
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w") as target:
             target.write(tomlkit.dumps(document))
