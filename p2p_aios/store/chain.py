@@ -173,6 +173,11 @@ class ChainStore:
                 commit_s=self._commit_s,
             )
 
+    def page_bytes(self) -> dict[str, int]:
+        """Bytes of the pages that each table fills; pages that wait to be used again are not in."""
+        with self._environment.read() as reader:
+            return {table: reader.page_bytes(table) for table in TABLES}
+
     def sync(self) -> None:
         """Flush, where the store was opened with sync=False."""
         self._environment.sync()
@@ -207,13 +212,13 @@ def _commit(writer: Writer, batch: FinalizedBatch, keep_blocks: int | None) -> N
 
 def _put_block(writer: Writer, record: BlockRecord) -> None:
     key = height_key(record.height)
-    writer.put(BLOCKS, key, record.block)
-    writer.put(OUTCOMES, key, record.outcome)
-    writer.put(HEIGHTS, record.block_hash, key)
-    writer.put(ROOTS, key, schema.encode(record.roots))
-    writer.put(STALE, key, b"".join(sorted(record.stale)))
+    writer.append(BLOCKS, key, record.block)
+    writer.append(OUTCOMES, key, record.outcome)
+    writer.append(ROOTS, key, schema.encode(record.roots))
+    writer.append(STALE, key, b"".join(sorted(record.stale)))
     if record.certificate is not None:
-        writer.put(CERTIFICATES, key, record.certificate)
+        writer.append(CERTIFICATES, key, record.certificate)
+    writer.put(HEIGHTS, record.block_hash, key)
     for index, transaction in enumerate(record.transactions):
         writer.put(TRANSACTIONS, transaction, key + index.to_bytes(4, "big"))
 

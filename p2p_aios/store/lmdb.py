@@ -208,6 +208,12 @@ class Reader:
     def count(self, table: str) -> int:
         return int(self._txn.stat(self._tables[table])["entries"])
 
+    def page_bytes(self, table: str) -> int:
+        """Bytes of the pages that the table fills."""
+        stat = self._txn.stat(self._tables[table])
+        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return int(pages * stat["psize"])
+
     def close(self) -> None:
         """End the transaction; may be repeated."""
         if self._txn is not None:
@@ -230,6 +236,12 @@ class Writer(Reader):
     def put(self, table: str, key: bytes, value: bytes) -> None:
         invariant(0 < len(key) <= KEY_BYTES_MAX, f"a key has 1 to {KEY_BYTES_MAX} bytes")
         self._txn.put(key, value, db=self._tables[table])
+
+    def append(self, table: str, key: bytes, value: bytes) -> None:
+        """Put a pair whose key lies past the table's last: pages fill up, which `put` leaves half
+        empty where only two pairs fit into one."""
+        is_last = self._txn.put(key, value, append=True, db=self._tables[table])
+        invariant(is_last, "an appended key lies past the table's last")
 
     def delete(self, table: str, key: bytes) -> bool:
         """Whether there was something to delete."""

@@ -91,6 +91,27 @@ def test_ascending_pairs(tmp_path: Path) -> None:
         assert found == [*range(50), *range(100, 150), *range(200, 250)]
 
 
+def test_appended_pairs_fill_their_pages_and_ascend(tmp_path: Path) -> None:
+    """Two to a page: `put` would split every page in halves."""
+
+    def append(environment: Environment, numbers: range) -> None:
+        def change(writer):
+            for number in numbers:
+                writer.append("left", number.to_bytes(8, "big"), bytes(1_800))
+
+        environment.write(change)
+
+    with open_test(tmp_path) as environment:
+        for first in range(0, 100, 10):
+            append(environment, range(first, first + 10))
+        with environment.read() as reader:
+            assert reader.count("left") == 100
+            assert reader.page_bytes("left") <= (100 / 2 + 1) * PAGE
+        for late in (98, 99):
+            with pytest.raises(InvariantBroken, match="past the table's last"):
+                append(environment, range(late, late + 1))
+
+
 def test_keys_have_bounds(tmp_path: Path) -> None:
     with open_test(tmp_path) as environment:
         for key in (b"", bytes(512)):
