@@ -1,29 +1,40 @@
 """`aios bench NAME`: one benchmark, as a table for people or one line of JSON for programs."""
 
-import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from p2p_aios.cli.display import emit_json
 from p2p_aios.cli.session import current
-from p2p_aios.errors import Invalid
 from testnet.bench.machine import describe_machine
+from testnet.bench.table import figures_table, growth_table
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a module of this package does, said here so that help need not import it."""
+
+    measures: str
+    takes: str | None = None
+    """The option it has, which is an argument of its `measure`: `seconds` or `largest`."""
+
 
 BENCHES: Final = {
-    "finality": "four validators, 20 transfers/s: block interval, submit to finalized",
-    "tx": "four validators, RPC batches of 100: transfers finalized per second",
-    "execute": "signatures, execution, trie, fsync of whole blocks in one process",
-    "node": "four idle validators: memory of a node, processor of all",
-    "rpc": "one validator: requests per second, and what 200 subscribers cost",
-    "trie": "state trie and LMDB: updates, proofs, reads, one fsynced commit per batch",
+    "finality": Bench("four validators, 20 transfers/s: interval, submit to finalized", "seconds"),
+    "tx": Bench("four validators, RPC batches of 100: transfers finalized per second", "seconds"),
+    "execute": Bench("signatures, execution, trie, fsync of whole blocks in one process"),
+    "node": Bench("four idle validators: memory of a node, processor of all", "seconds"),
+    "rpc": Bench("one validator: requests per second, and what 200 subscribers cost", "seconds"),
+    "trie": Bench("state trie and LMDB: updates, proofs, reads, one fsynced commit per batch"),
+    "state": Bench("growth with accounts: cost of a block of 5,000 updates", "largest"),
+    "chain": Bench("growth with the chain: cost of a block of 20 transfers", "largest"),
+    "committee": Bench("growth with the committee: cost of a block to each seat", "largest"),
 }
-"""What each module of this package measures, said here so that help need not import them."""
 
 bench_app = typer.Typer(
     name="bench",
@@ -46,64 +57,48 @@ def load_bench(name: str) -> ModuleType:
     return import_module(f"testnet.bench.{name}")
 
 
-def run_bench(name: str, seconds: float | None, is_json: bool) -> None:
-    """Measure and print; raises Invalid(`bench_without_seconds`)."""
+def run_bench(name: str, is_json: bool, **options: float | None) -> None:
+    """Measure and print; options that are None are left to the bench."""
     bench = load_bench(name)
-    options: dict[str, Any] = {}
-    if seconds is not None:
-        if "seconds" not in inspect.signature(bench.measure).parameters:
-            raise Invalid(
-                "bench_without_seconds", f"{name} takes as long as it takes: no --seconds"
-            )
-        options["seconds"] = seconds
+    chosen = {option: value for option, value in options.items() if value is not None}
     progress = Console(stderr=True)
-    with progress.status(f"{name}: {BENCHES[name]}"):
-        figures, peers = bench.measure(**options)
+    with progress.status(f"{name}: {BENCHES[name].measures}"):
+        figures, peers = bench.measure(**chosen)
     machine = describe_machine()
     console = Console(stderr=is_json, highlight=False)
     console.print(f"{name} on {machine['cpu']}, {machine['cores']} cores")
-    console.print(figures_table(figures, peers))
+    grows = BENCHES[name].takes == "largest"
+    console.print(growth_table(figures) if grows else figures_table(figures, peers))
     if is_json:
         emit_json({"bench": name, "figures": figures, "peers": peers, "machine": machine})
 
 
-def _command_of(name: str) -> Callable[[float | None, bool], None]:
-    def run(
-        seconds: Annotated[
-            float | None, typer.Option(help="How long to measure, where that can be chosen.", min=1)
-        ] = None,
-        as_json: Annotated[
-            bool, typer.Option("--json", help="Last line of stdout: one JSON object.")
-        ] = False,
+Json = Annotated[bool, typer.Option("--json", help="Last line of stdout: one JSON object.")]
+
+
+def _command_of(name: str) -> Callable[..., None]:
+    """A command with the one option that the bench takes, if any."""
+
+    def plain(as_json: Json = False) -> None:
+        run_bench(name, as_json or current().is_json)
+
+    def timed(
+        seconds: Annotated[float | None, typer.Option(help="How long to measure.", min=1)] = None,
+        as_json: Json = False,
     ) -> None:
-        run_bench(name, seconds, as_json or current().is_json)
+        run_bench(name, as_json or current().is_json, seconds=seconds)
 
-    return run
+    def sized(
+        largest: Annotated[int | None, typer.Option(help="Up to this size.", min=1)] = None,
+        as_json: Json = False,
+    ) -> None:
+        run_bench(name, as_json or current().is_json, largest=largest)
 
-
-def figures_table(figures: dict[str, float], peers: dict[str, float]) -> Table:
-    """Each figure, and beside it every peer's that measures the same thing.
-
-    A peer's key is its name, an underscore, and the figure's key.
-    """
-    suffixes = [f"_{figure}" for figure in figures]
-    names = sorted({key.removesuffix(s) for key in peers for s in suffixes if key.endswith(s)})
-    table = Table()
-    table.add_column("figure")
-    table.add_column("AIOS", justify="right")
-    for peer in names:
-        table.add_column(peer, justify="right")
-    for key, value in figures.items():
-        beside = [_number(peers.get(f"{peer}_{key}")) for peer in names]
-        table.add_row(key, _number(value), *beside)
-    return table
+    commands: dict[str | None, Callable[..., None]]
+    commands = {None: plain, "seconds": timed, "largest": sized}
+    return commands[BENCHES[name].takes]
 
 
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:,.2f}"
-
-
-for _name, _measures in BENCHES.items():
-    bench_app.command(_name, help=_measures[0].upper() + _measures[1:] + ".")(_command_of(_name))
+for _name, _bench in BENCHES.items():
+    _help = f"{_bench.measures[0].upper()}{_bench.measures[1:]}."
+    bench_app.command(_name, help=_help)(_command_of(_name))

@@ -7,13 +7,10 @@ network of honest validators, to measure the pace.
 import argparse
 import json
 import time
-from itertools import pairwise
-from statistics import median, quantiles
 
-from testnet.simulate.application import GENESIS_MS
 from testnet.simulate.conditions import VILLAINS, Conditions, Fault, draw_conditions
-from testnet.simulate.validator import Validator
-from testnet.simulate.world import World, run_world
+from testnet.simulate.figures import world_figures
+from testnet.simulate.world import run_world
 
 
 def main() -> None:
@@ -58,32 +55,6 @@ def _conditions(arguments: argparse.Namespace, seed: int) -> Conditions:
         epoch_blocks=40,
         faults=faults,
     )
-
-
-def world_figures(world: World) -> dict[str, int | float]:
-    """What an honest validator saw that no fault befell, where there is one."""
-    befallen = {i for fault in world.conditions.faults for i in fault.members}
-    witness = min(world.honest, key=lambda v: (v.index in befallen, v.index))
-    gaps = _gaps(witness)
-    finality = [
-        at + GENESIS_MS - witness.ledger.timestamp_at(height)
-        for height, at in sorted(witness.finalized_at.items())
-    ]
-    return {
-        "height": witness.ledger.height,
-        "block_interval_p50_ms": median(gaps) if gaps else 0,
-        "block_interval_max_ms": max(gaps, default=0),
-        "finality_p50_ms": median(finality) if finality else 0,
-        "finality_p99_ms": quantiles(finality, n=100)[98] if len(finality) > 1 else 0,
-        "nullify_votes": world.invariants.nullified_views,
-        "evidence": len(world.invariants.evidence),
-    }
-
-
-def _gaps(validator: Validator) -> list[int]:
-    """Milliseconds between successive finalizations."""
-    times = [at for _, at in sorted(validator.finalized_at.items())]
-    return [after - before for before, after in pairwise(times)]
 
 
 def _told(report: dict[str, int | float]) -> str:

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from testnet.simulate.__main__ import world_figures
 from testnet.simulate.conditions import VILLAINS, Conditions, Fault, draw_conditions
+from testnet.simulate.figures import world_figures
 from testnet.simulate.world import World, run_world
 
 

@@ -11,7 +11,8 @@ from rich.console import Console
 from compute.commands import app as worker_app
 from p2p_aios.cli.main import main
 from p2p_aios.errors import Corrupt
-from testnet.bench.command import figures_table
+from testnet.bench.command import BENCHES
+from testnet.bench.table import figures_table
 from testnet.creation import Wish, create
 from testnet.layout import Layout, layout_at, read_plan
 from testnet.logs import bound_log, follow, size_of, tail
@@ -107,9 +108,19 @@ def test_bench_lists_what_can_be_measured(capsys: pytest.CaptureFixture[str]) ->
     assert "trie" in shown
 
 
-def test_a_bench_without_seconds_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    code, answer = run(capsys, "bench", "trie", "--seconds", "5")
-    assert (code, answer["error"]["code"]) == (1, "bench_without_seconds")
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_bench_offers_the_option_it_takes_and_no_other(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert main(["bench", name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    for option in ("seconds", "largest"):
+        assert (f"--{option}" in shown) == (BENCHES[name].takes == option)
+
+
+def test_a_committee_has_its_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    code, answer = run(capsys, "bench", "committee", "--largest", "65")
+    assert (code, answer["error"]["code"]) == (1, "committee_too_large")
 
 
 def test_verify_refuses_what_is_no_task(capsys: pytest.CaptureFixture[str]) -> None:
