@@ -13,7 +13,6 @@ from typing import Final
 from p2p_aios.consensus.events import Anchor
 from p2p_aios.errors import invariant
 from p2p_aios.types.block import Block, block_hash
-from p2p_aios.types.message import block_bytes
 from p2p_aios.types.vote import Certificate
 from p2p_aios.units import Hash
 
@@ -23,6 +22,9 @@ CANDIDATE_BYTES_MAX: Final = 64 << 20
 """Most bytes of them, certified ones apart; the chain of certified ones is bounded by its rules."""
 RECENT_BLOCKS_MAX: Final = 64
 """Finalized blocks kept for members that lag."""
+_HEADER_BYTES: Final = 2048
+_TRANSACTION_BYTES: Final = 48
+"""What holding a header, and each transaction besides its own bytes, takes."""
 RECENT_BYTES_MAX: Final = 16 << 20
 
 
@@ -40,9 +42,14 @@ class Candidate:
     block: Block
     hash: Hash
     bytes: int
+    """About what holding it takes."""
     standing: Standing
     ask_from_ms: int = 0
     """Monotonic; an execution that was postponed is not asked for before."""
+
+
+def _held_bytes(block: Block) -> int:
+    return _HEADER_BYTES + sum(len(raw) + _TRANSACTION_BYTES for raw in block.transactions)
 
 
 class Candidates:
@@ -64,7 +71,7 @@ class Candidates:
         name = block_hash(block.header)
         known = self._by_hash.get(name)
         if known is None:
-            known = Candidate(block, name, block_bytes(block), standing)
+            known = Candidate(block, name, _held_bytes(block), standing)
             self._by_hash[name] = known
         elif standing is Standing.VALID:
             known.standing = standing
@@ -148,17 +155,25 @@ class Candidates:
         return found
 
     def evict(self, certified: Iterable[Hash]) -> None:
-        """Keep within the bounds: uncertified blocks go first, lowest view first."""
+        """Keep within the bounds: blocks that no certified one stands on go, lowest view first."""
         excess = sum(c.bytes for c in self._by_hash.values()) - CANDIDATE_BYTES_MAX
         if excess <= 0 and len(self._by_hash) <= CANDIDATES_MAX:
             return
-        kept = frozenset(certified)
+        kept = self._with_ancestors(certified)
         losers = [c for c in self._by_hash.values() if c.hash not in kept]
         for loser in sorted(losers, key=lambda c: (c.block.header.view, c.hash)):
             if excess <= 0 and len(self._by_hash) <= CANDIDATES_MAX:
                 return
             excess -= loser.bytes
             del self._by_hash[loser.hash]
+
+    def _with_ancestors(self, blocks: Iterable[Hash]) -> set[Hash]:
+        found: set[Hash] = set()
+        for block in blocks:
+            while block not in found and (known := self._by_hash.get(block)) is not None:
+                found.add(block)
+                block = known.block.header.parent
+        return found
 
     def _trim_recent(self) -> None:
         total = sum(candidate.bytes for candidate in self._recent)

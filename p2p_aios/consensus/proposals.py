@@ -7,6 +7,7 @@ from p2p_aios.consensus.committee import verify_vote
 from p2p_aios.consensus.events import Now, Refused
 from p2p_aios.consensus.instance import PROPOSALS_AHEAD_MAX, Instance
 from p2p_aios.consensus.pacing import monotonic_of
+from p2p_aios.consensus.view import Round
 from p2p_aios.consensus.voting import cast_vote, count_vote, receive_vote
 from p2p_aios.errors import Invalid
 from p2p_aios.types.block import Block, Header, Proposal, block_hash, transactions_root
@@ -31,7 +32,7 @@ def receive_proposal(x: Instance, seat: Seat, proposal: Proposal, now: Now) -> N
     if proposal.view < x.floor:
         return
     round_ = x.round(proposal.view)
-    if round_.proposal is not None and round_.proposal.vote == proposal.vote:
+    if _is_needless(x, round_, seat, proposal):
         return
     try:
         _require_form(x, seat, proposal)
@@ -47,6 +48,17 @@ def receive_proposal(x: Instance, seat: Seat, proposal: Proposal, now: Now) -> N
     round_.proposal = proposal
     x.candidates.add(proposal.block)
     count_vote(x, proposal.vote, now)
+
+
+def _is_needless(x: Instance, round_: Round, seat: Seat, proposal: Proposal) -> bool:
+    """Whether it is here by now, or would only prove once more that its leader contradicts itself:
+    such ones cost no further look."""
+    voted = round_.vote_of(VoteKind.NOTARIZE, seat)
+    if voted is None:
+        return False
+    if voted.ballot == proposal.vote.ballot:
+        return round_.proposal is not None
+    return seat in x.reported
 
 
 def _keep_if_voted(x: Instance, proposal: Proposal) -> None:

@@ -73,6 +73,8 @@ def receive_vote(x: Instance, seat: Seat, vote: Vote, now: Now) -> None:
     is_known = round_ is not None and round_.vote_of(vote.ballot.kind, seat) is not None
     if held is None and (is_known or is_decided(x, vote.ballot)):
         return
+    if held is not None and seat in x.reported:
+        return
     try:
         verify_vote(x.roster.committee, x.identity.chain_id, vote)
     except Invalid as error:

@@ -1,5 +1,7 @@
 """The tree of unfinalized blocks, and the small bounded stores beside it."""
 
+import sys
+
 import pytest
 
 from p2p_aios.consensus import candidates as module
@@ -96,6 +98,32 @@ def test_uncertified_blocks_are_evicted_first(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "CANDIDATES_MAX", 4)
     tree.evict([name(blocks[0])])
     assert [b for b in blocks if tree.get(name(b))] == [blocks[0], *blocks[7:]]
+
+
+def test_what_a_certified_block_stands_on_is_never_evicted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where nothing becomes final for long, only the newest views are still looked at; the blocks
+    below them are every member's only copies."""
+    tree = Candidates(GENESIS)
+    chain = chain_of(6)
+    rivals = [block_on(None, view, bytes((view,))) for view in range(7, 11)]
+    for block in (*chain, *rivals):
+        tree.add(block)
+    monkeypatch.setattr(module, "CANDIDATES_MAX", 7)
+    tree.evict([name(chain[-2]), name(chain[-1])])
+    assert [c.block for c in tree.chain(name(chain[-1])) or []] == chain
+    assert [b for b in rivals if tree.get(name(b))] == rivals[-1:]
+
+
+def test_a_block_of_tiny_transactions_weighs_what_it_takes() -> None:
+    """Of bytes sent, a candidate may take thirty times as many to hold."""
+    tree = Candidates(GENESIS)
+    task = Build(CHAIN_ID, Height(1), Epoch(0), View(1), Millis(1), is_empty=False)
+    sent = tuple(bytes((i >> 8, i & 255)) for i in range(16_384))
+    block = make_block(task, ZERO_HASH, Address(bytes(20)), sent)
+    held = sum(sys.getsizeof(each) for each in sent) + sys.getsizeof(sent)
+    assert tree.add(block).bytes >= held
 
 
 def test_finalized_blocks_kept_for_others_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
