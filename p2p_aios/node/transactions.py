@@ -6,9 +6,7 @@ node has yet to see open) is held for a few blocks: its sender may simply be ahe
 """
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -26,6 +24,7 @@ from p2p_aios.network.gossip import MESSAGE_BYTES_TARGET, Gossip, GossipMessage,
 from p2p_aios.network.pubsub import Verdict
 from p2p_aios.node.candidate import Candidate
 from p2p_aios.node.chain import Chain, Footing
+from p2p_aios.node.early import EARLY_BLOCKS, EARLY_CODES, EarlyTransactions
 from p2p_aios.types.transaction import (
     Action,
     CheckedTransaction,
@@ -45,31 +44,18 @@ BUSY_COALESCE_S: Final = 0.25
 block's time delays nothing while blocks are full."""
 CHECKS_HERE_MAX: Final = 1
 """Most transactions checked at once without a worker thread, which costs more than one check."""
-EARLY_MAX: Final = 1024
-"""Most transactions held because they came too early."""
-EARLY_PER_SENDER_MAX: Final = 8
-EARLY_BLOCKS: Final = 8
-"""For how many blocks they are held."""
 GOSSIP_CHECKS_MAX: Final = 2
 """Gossiped batches checked at once, so that a flood of them never keeps a proposal waiting."""
 OWN_BYTES_MAX: Final = 1024
 """More than a transaction of the node's own takes; prices its fee before it exists."""
 EXPIRY_BLOCKS: Final = 120
 """How long a transaction that the node makes or orders may wait."""
-EARLY_CODES: Final = frozenset(
-    {"unknown_task", "unknown_job", "round_not_yet", "assignment_not_yet"}
-)
-"""Refusals that the next blocks may lift."""
 RENEW_BLOCKS: Final = 8
 """A transaction of ours still waiting after this many blocks is gossiped again."""
+RENEWED_MAX: Final = 32_768
+"""Most transactions watched for that: more than wait at once."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Early:
-    transaction: CheckedTransaction
-    until: Height
 
 
 class Transactions:
@@ -80,18 +66,12 @@ class Transactions:
         self._chain = chain
         self._gossip = gossip
         self._checked = CheckedCache(chain.chain_id)
-        self._early: dict[Hash, _Early] = {}
-        self._early_counts: Counter[Address] = Counter()
+        self.early = EarlyTransactions()
         self._own: dict[Hash, Height] = {}
         self._again: dict[Hash, None] = {}
         self._fresh = trio.Event()
         self._signing = trio.Lock()
         self._gossip_checks = trio.CapacityLimiter(GOSSIP_CHECKS_MAX)
-
-    @property
-    def early(self) -> tuple[CheckedTransaction, ...]:
-        """What came too early and is held, in the order it came."""
-        return tuple(held.transaction for held in self._early.values())
 
     async def submit(self, raw: bytes) -> Hash:
         """Take a transaction from a client of this node and spread it; its id.
@@ -102,7 +82,8 @@ class Transactions:
         (transaction,) = await self.check((raw,))
         with self._chain.state() as state:
             self._admit(state, transaction, announce=True)
-        self._own[transaction.id] = self._chain.tip.height
+        if len(self._own) < RENEWED_MAX:
+            self._own[transaction.id] = self._chain.tip.height
         self._fresh.set()
         return transaction.id
 
@@ -180,11 +161,9 @@ class Transactions:
         """Blocks became final: drop what they settled, retry what was too early."""
         height = self._chain.tip.height
         self.mempool.forget_finalized(_nonces_after(final), height)
-        held, self._early = self._early, {}
-        self._early_counts.clear()
         with self._chain.state() as state:
-            for early in held.values():
-                self._admit_or_hold(state, early.transaction, early.until)
+            for held in self.early.take():
+                self._admit_or_hold(state, held.transaction, held.until)
         self._renew(height)
 
     async def run(self) -> None:
@@ -247,16 +226,12 @@ class Transactions:
         return True
 
     def _hold(self, state: StateReader, transaction: CheckedTransaction, until: Height) -> bool:
-        """Keep what came too early, unless its sender could not pay for it or has had its share:
-        nobody is charged for what is only held and passed on."""
-        sender = transaction.sender
-        if self._chain.tip.height >= until or transaction.id in self._early:
+        """Keep what came too early, unless its sender could not pay for it."""
+        if self._chain.tip.height >= until or not self.early.has_room(transaction):
             return False
-        has_room = self._early_counts[sender] < EARLY_PER_SENDER_MAX
-        if not has_room or len(self._early) >= EARLY_MAX or not self._can_pay(state, transaction):
+        if not self._can_pay(state, transaction):
             return False
-        self._early[transaction.id] = _Early(transaction, until)
-        self._early_counts[sender] += 1
+        self.early.hold(transaction, until)
         return True
 
     def _can_pay(self, state: StateReader, transaction: CheckedTransaction) -> bool:

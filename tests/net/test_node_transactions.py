@@ -14,12 +14,8 @@ from p2p_aios.network.gossip import GossipMessage, Topic
 from p2p_aios.network.node import Network, open_network
 from p2p_aios.network.pubsub import Verdict
 from p2p_aios.node.chain import Chain
-from p2p_aios.node.transactions import (
-    EARLY_BLOCKS,
-    EARLY_PER_SENDER_MAX,
-    RENEW_BLOCKS,
-    Transactions,
-)
+from p2p_aios.node.early import EARLY_BLOCKS, EARLY_PER_SENDER_MAX
+from p2p_aios.node.transactions import RENEW_BLOCKS, Transactions
 from p2p_aios.types.block import FinalizedBlock, block_hash
 from p2p_aios.types.compute import JobKind, RegisterWorker
 from p2p_aios.types.learning import CommitUpdate, update_commitment
