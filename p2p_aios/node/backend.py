@@ -1,7 +1,7 @@
 """What the RPC sees of the node (`p2p_aios.rpc.backend.Backend`)."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -10,31 +10,26 @@ import trio
 import p2p_aios
 from p2p_aios.codec import schema
 from p2p_aios.errors import Invalid
-from p2p_aios.ledger.queries import (
-    list_open_jobs,
-    list_tasks,
-    list_workers,
-    read_account,
-    read_committee,
-    read_job,
-    read_round,
-    read_supply,
-    read_task,
-    read_validators,
+from p2p_aios.ledger.projection import (
+    project_job,
+    project_open_jobs,
+    project_round,
+    project_rounds,
+    project_supply,
+    project_task,
+    project_tasks,
+    project_validators,
+    project_workers,
+    view_job,
 )
+from p2p_aios.ledger.queries import read_account, read_chain
+from p2p_aios.ledger.records import JobStatus
 from p2p_aios.ledger.state import StateReader
+from p2p_aios.ledger.tables import JOBS
 from p2p_aios.network.identity import format_peer
 from p2p_aios.node.chain import FinalizedState
-from p2p_aios.node.history import HistoricalState, prove_finality, prove_state
+from p2p_aios.node.history import HistoricalState, find_committee, prove_finality, prove_state
 from p2p_aios.node.parts import Parts
-from p2p_aios.node.projection import (
-    view_job,
-    view_round,
-    view_supply,
-    view_task,
-    view_validator,
-    view_worker,
-)
 from p2p_aios.store.snapshot import Snapshot
 from p2p_aios.types.block import BLOCK_BYTES_MAX, Block, FinalizedBlock
 from p2p_aios.types.committee import Committee
@@ -64,6 +59,7 @@ from p2p_aios.units import Address, Cid, Epoch, Hash, Height, Millis, View
 OUTCOME_BYTES_MAX = 64 << 20
 """Decoder's bound on outcomes of our own store."""
 
+T = TypeVar("T")
 Proof = TypeVar("Proof", FinalityProof, StateProof)
 
 
@@ -161,70 +157,67 @@ class NodeBackend:
         )
 
     async def account(self, address: Address, height: Height | None = None) -> AccountView:
-        with self._state_at(height) as (state, at):
+        def project(state: StateReader) -> AccountView:
             account = read_account(state, address)
-        pending = account.nonce
-        if height is None:
-            pending = self._parts.transactions.mempool.pending_nonce(address, account.nonce)
-        return AccountView(address, account.balance, account.nonce, pending, at)
+            at = read_chain(state).height
+            return AccountView(address, account.balance, account.nonce, account.nonce, at)
 
-    async def validators(self) -> tuple[ValidatorView, ...]:
-        with self._chain.state() as state:
-            committee = read_committee(state, self._chain.tip.epoch)
-            validators = read_validators(state)
-        if committee is None:
-            return ()
-        return tuple(view_validator(validator, committee) for validator in validators)
+        view = await self._read(height, project)
+        if height is not None:
+            return view
+        pending = self._parts.transactions.mempool.pending_nonce(address, view.nonce)
+        return replace(view, next_nonce=pending)
 
-    async def committee(self, epoch: Epoch | None) -> Committee | None:
-        with self._chain.state() as state:
-            return read_committee(state, self._chain.tip.epoch if epoch is None else epoch)
+    async def validators(
+        self, after: Address | None, limit: int, height: Height | None = None
+    ) -> tuple[ValidatorView, ...]:
+        params = self._chain.params
+        return await self._read(
+            height, lambda state: project_validators(state, params, after, limit)
+        )
+
+    async def committee(
+        self, epoch: Epoch | None, height: Height | None = None
+    ) -> Committee | None:
+        with self._chain.snapshot() as snapshot:
+            return find_committee(snapshot, self._chain.params, epoch, height)
 
     async def supply(self, height: Height | None = None) -> SupplyView:
-        with self._state_at(height) as (state, at):
-            return view_supply(read_supply(state), at)
+        return await self._read(height, project_supply)
 
-    async def workers(self) -> tuple[WorkerView, ...]:
-        with self._chain.state() as state:
-            return tuple(view_worker(worker) for worker in list_workers(state))
+    async def workers(
+        self, after: Address | None, limit: int, height: Height | None = None
+    ) -> tuple[WorkerView, ...]:
+        return await self._read(height, lambda state: project_workers(state, after, limit))
 
     async def job(self, id: JobId, height: Height | None = None) -> JobView | None:
-        with self._state_at(height) as (state, _):
-            job = read_job(state, id)
-        return None if job is None else view_job(job)
+        return await self._read(height, lambda state: project_job(state, id))
 
-    async def jobs(self, after: JobId | None, limit: int) -> tuple[JobView, ...]:
-        with self._chain.state() as state:
-            open_jobs = sorted(list_open_jobs(state), key=lambda job: job.id)
-        later = [job for job in open_jobs if after is None or job.id > after]
-        return tuple(view_job(job) for job in later[:limit])
+    async def jobs(
+        self, after: JobId | None, limit: int, height: Height | None = None
+    ) -> tuple[JobView, ...]:
+        return await self._read(height, lambda state: project_open_jobs(state, after, limit))
+
+    async def closed_jobs(self, after: JobId | None, limit: int) -> tuple[JobView, ...]:
+        return await trio.to_thread.run_sync(self._closed_jobs, after, limit)
 
     async def task(self, id: TaskId, height: Height | None = None) -> TaskView | None:
-        with self._state_at(height) as (state, _):
-            task = read_task(state, id)
-            return None if task is None else view_task(state, task)
+        return await self._read(height, lambda state: project_task(state, id))
 
-    async def tasks(self, after: TaskId | None, limit: int) -> tuple[TaskView, ...]:
-        with self._chain.state() as state:
-            tasks = sorted(list_tasks(state), key=lambda task: task.id)
-            later = [task for task in tasks if after is None or task.id > after]
-            return tuple(view_task(state, task) for task in later[:limit])
+    async def tasks(
+        self, after: TaskId | None, limit: int, height: Height | None = None
+    ) -> tuple[TaskView, ...]:
+        return await self._read(height, lambda state: project_tasks(state, after, limit))
 
     async def round(
-        self, task: TaskId, round: int, height: Height | None = None
+        self, task: TaskId, round: Round, height: Height | None = None
     ) -> RoundView | None:
-        with self._state_at(height) as (state, _):
-            found = read_round(state, task, Round(round))
-        return None if found is None else view_round(found)
+        return await self._read(height, lambda state: project_round(state, task, round))
 
-    async def rounds(self, task: TaskId, first: int, limit: int) -> tuple[RoundView, ...] | None:
-        with self._chain.state() as state:
-            known = read_task(state, task)
-            if known is None:
-                return None
-            numbers = range(first, min(first + limit, known.round + 1))
-            found = [read_round(state, task, Round(number)) for number in numbers]
-        return tuple(view_round(round_) for round_ in found if round_ is not None)
+    async def rounds(
+        self, task: TaskId, first: Round, limit: int, height: Height | None = None
+    ) -> tuple[RoundView, ...] | None:
+        return await self._read(height, lambda state: project_rounds(state, task, first, limit))
 
     async def prove_state(self, key: bytes, height: Height | None) -> StateProof:
         return await trio.to_thread.run_sync(self._prove, partial(prove_state, key=key), height)
@@ -241,14 +234,32 @@ class NodeBackend:
     async def has_blob(self, cid: Cid) -> bool:
         return await trio.to_thread.run_sync(self._parts.blobs.store.has, cid)
 
-    @contextmanager
-    def _state_at(self, height: Height | None) -> Iterator[tuple[StateReader, Height]]:
-        """The finalized state after that block, by default the last; and which one it is."""
+    async def _read(self, height: Height | None, project: Callable[[StateReader], T]) -> T:
+        """`project` of the finalized state after that block, by default the last."""
+
+        def read() -> T:
+            with self._chain.snapshot() as snapshot:
+                if height is None:
+                    return project(FinalizedState(snapshot))
+                return project(HistoricalState(snapshot, height))
+
+        if height is None:
+            return read()
+        # The past is found by walks down its trie, record by record: a listing takes a while.
+        return await trio.to_thread.run_sync(read)
+
+    def _closed_jobs(self, after: JobId | None, limit: int) -> tuple[JobView, ...]:
+        views: list[JobView] = []
+        first = JOBS.prefix if after is None else JOBS.prefix + after + b"\x00"
         with self._chain.snapshot() as snapshot:
-            if height is not None:
-                yield HistoricalState(snapshot, height), height
-            else:
-                yield FinalizedState(snapshot), _height_of(snapshot)
+            # Open ones are passed over, and there are at most JOBS_OPEN_MAX of them.
+            for _, value in snapshot.state_items(JOBS.prefix, first):
+                job = JOBS.decode(value)
+                if job.status in (JobStatus.SETTLED, JobStatus.REFUNDED):
+                    views.append(view_job(job))
+                if len(views) == limit:
+                    break
+        return tuple(views)
 
     def _prove(self, prover: Callable[..., Proof], height: Height | None) -> Proof:
         with self._chain.snapshot() as snapshot:

@@ -4,16 +4,23 @@ The flat table knows the latest state only, so these walk the trie from that hei
 """
 
 from p2p_aios.codec import schema
+from p2p_aios.consensus.committee import last_height
 from p2p_aios.errors import Invalid, Unavailable
+from p2p_aios.ledger.environment import epoch_of
+from p2p_aios.ledger.queries import read_chain, read_committee
+from p2p_aios.ledger.state import StateReader
+from p2p_aios.node.chain import FinalizedState
+from p2p_aios.params import Params
 from p2p_aios.store.records import Roots
 from p2p_aios.store.snapshot import Snapshot
 from p2p_aios.trie.codec import STATE_CODEC, state_path
 from p2p_aios.trie.lookup import lookup
 from p2p_aios.trie.proof import prove
 from p2p_aios.types.block import BLOCK_BYTES_MAX, Block, Header
+from p2p_aios.types.committee import Committee
 from p2p_aios.types.proof import PROOF_HEADERS_MAX, FinalityProof, StateProof
 from p2p_aios.types.vote import Certificate
-from p2p_aios.units import Height
+from p2p_aios.units import Epoch, Height
 
 
 class HistoricalState:
@@ -39,7 +46,30 @@ def roots_at(snapshot: Snapshot, height: Height) -> Roots:
     if tip is None or height > tip.height:
         raise Invalid("unknown_block", f"no finalized block at height {height}")
     raise Unavailable(
-        "height_pruned", f"this node no longer has the state at height {height}; ask an archive"
+        "height_pruned",
+        f"this node no longer has the state at height {height}; ask an archive (keep_blocks = 0)",
+    )
+
+
+def find_committee(
+    snapshot: Snapshot, params: Params, epoch: Epoch | None, height: Height | None
+) -> Committee | None:
+    """The committee of an epoch as the state after the block at `height` has it.
+
+    By default of that block's own epoch, and as of the last block. A state forgets committees after
+    some epochs; where the last one has, the one at the end of `epoch` answers: in it the committee
+    is complete. Raises as `roots_at`.
+    """
+    reader: StateReader = FinalizedState(snapshot)
+    if height is not None:
+        reader = HistoricalState(snapshot, height)
+    current = epoch_of(read_chain(reader).height, params)
+    wanted = current if epoch is None else epoch
+    found = read_committee(reader, wanted)
+    if found is not None or wanted >= current or height is not None:
+        return found
+    return read_committee(
+        HistoricalState(snapshot, last_height(wanted, params.epoch_blocks)), wanted
     )
 
 

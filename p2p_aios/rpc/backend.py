@@ -12,7 +12,7 @@ from p2p_aios.types.block import FinalizedBlock
 from p2p_aios.types.committee import Committee
 from p2p_aios.types.compute import JobId
 from p2p_aios.types.genesis import Genesis
-from p2p_aios.types.learning import TaskId
+from p2p_aios.types.learning import Round, TaskId
 from p2p_aios.types.proof import FinalityProof, StateProof
 from p2p_aios.types.receipt import BlockOutcome
 from p2p_aios.types.views import (
@@ -66,34 +66,55 @@ class Backend(Protocol):
         """An account nobody has used has balance 0 and nonce 0."""
         ...
 
-    async def validators(self) -> tuple[ValidatorView, ...]: ...
+    async def validators(
+        self, after: Address | None, limit: int, height: Height | None = None
+    ) -> tuple[ValidatorView, ...]:
+        """This and all listings: ascending, those after `after`."""
+        ...
 
-    async def committee(self, epoch: Epoch | None) -> Committee | None:
-        """Of the current epoch where none is named."""
+    async def committee(
+        self, epoch: Epoch | None, height: Height | None = None
+    ) -> Committee | None:
+        """Of the state's own epoch where none is named.
+
+        Without a height, also one that the latest state forgot but an earlier one still knows.
+        """
         ...
 
     async def supply(self, height: Height | None = None) -> SupplyView: ...
 
-    async def workers(self) -> tuple[WorkerView, ...]: ...
+    async def workers(
+        self, after: Address | None, limit: int, height: Height | None = None
+    ) -> tuple[WorkerView, ...]: ...
 
     async def job(self, id: JobId, height: Height | None = None) -> JobView | None: ...
 
-    async def jobs(self, after: JobId | None, limit: int) -> tuple[JobView, ...]:
-        """In a fixed order, those after `after`."""
+    async def jobs(
+        self, after: JobId | None, limit: int, height: Height | None = None
+    ) -> tuple[JobView, ...]:
+        """Open ones."""
+        ...
+
+    async def closed_jobs(self, after: JobId | None, limit: int) -> tuple[JobView, ...]:
+        """Settled and refunded ones, as of now: no state indexes them."""
         ...
 
     async def task(self, id: TaskId, height: Height | None = None) -> TaskView | None: ...
 
-    async def tasks(self, after: TaskId | None, limit: int) -> tuple[TaskView, ...]:
-        """In a fixed order, those after `after`."""
+    async def tasks(
+        self, after: TaskId | None, limit: int, height: Height | None = None
+    ) -> tuple[TaskView, ...]:
+        """Open ones, and those that finished last."""
         ...
 
     async def round(
-        self, task: TaskId, round: int, height: Height | None = None
+        self, task: TaskId, round: Round, height: Height | None = None
     ) -> RoundView | None: ...
 
-    async def rounds(self, task: TaskId, first: int, limit: int) -> tuple[RoundView, ...] | None:
-        """Rounds `first` and on, ascending; None where there is no such task."""
+    async def rounds(
+        self, task: TaskId, first: Round, limit: int, height: Height | None = None
+    ) -> tuple[RoundView, ...] | None:
+        """Rounds `first` and on; None where there is no such task."""
         ...
 
     async def prove_state(self, key: bytes, height: Height | None) -> StateProof:

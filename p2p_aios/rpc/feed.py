@@ -15,9 +15,10 @@ import trio
 from p2p_aios.codec import schema
 from p2p_aios.errors import Unavailable
 from p2p_aios.rpc.backend import Backend
-from p2p_aios.rpc.projection import list_events, list_receipts, list_rounds, summarize
+from p2p_aios.rpc.projection import list_rounds, senders_of, summarize
 from p2p_aios.types.block import Block, FinalizedBlock
 from p2p_aios.types.learning import Round, TaskId
+from p2p_aios.types.notices import list_events, list_receipts
 from p2p_aios.types.receipt import BlockOutcome
 from p2p_aios.types.views import BlockSummary, EventNotice, ReceiptNotice
 
@@ -45,7 +46,7 @@ class Finalized:
     @cached_property
     def events(self) -> tuple[EventNotice, ...]:
         """Of its transactions in order, then the block's own."""
-        return list_events(self._block, self._outcome)
+        return list_events(self._block.header, self._outcome)
 
     @cached_property
     def summary_text(self) -> str:
@@ -58,7 +59,8 @@ class Finalized:
 
     @cached_property
     def receipt_texts(self) -> tuple[tuple[ReceiptNotice, str], ...]:
-        notices = list_receipts(self._block, self._outcome)
+        block = self._block
+        notices = list_receipts(block.header, senders_of(block), self._outcome)
         return tuple((notice, _text(notice)) for notice in notices)
 
     async def round_texts(self, backend: Backend, task: bytes | None) -> list[str]:

@@ -1,17 +1,13 @@
-"""Views of finalized blocks, and which events a follower asked for."""
+"""Views of finalized blocks."""
 
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, Final, get_args
+from typing import Final
 
 from p2p_aios.codec import schema
-from p2p_aios.codec.limits import Size
-from p2p_aios.crypto.keys import address_of, parse_address
-from p2p_aios.errors import Invalid
+from p2p_aios.crypto.keys import address_of
 from p2p_aios.types.block import Block, FinalizedBlock, block_hash
 from p2p_aios.types.event import (
     AttestationRefused,
     AttestOpened,
-    Event,
     RevealOpened,
     RoundOpened,
     RoundSettled,
@@ -21,10 +17,9 @@ from p2p_aios.types.event import (
 from p2p_aios.types.learning import Round, TaskId
 from p2p_aios.types.receipt import BlockOutcome
 from p2p_aios.types.transaction import TRANSACTION_BYTES_MAX, Transaction, transaction_id
-from p2p_aios.types.views import BlockSummary, BlockView, EventNotice, ReceiptNotice
+from p2p_aios.types.views import BlockSummary, BlockView
+from p2p_aios.units import Address
 
-EVENT_KINDS: Final = tuple(kind.__name__ for kind in get_args(get_args(Event)[0]))
-"""Names of the event types."""
 ROUND_EVENTS: Final = (
     RoundOpened,
     RevealOpened,
@@ -34,33 +29,6 @@ ROUND_EVENTS: Final = (
     RoundSettled,
     RoundVoided,
 )
-
-KindNames = Annotated[tuple[Annotated[str, Size(1, 64)], ...], Size(0, 64)]
-SubjectText = Annotated[str, Size(1, 128)]
-
-
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """Which events to pass on; an empty filter passes all."""
-
-    kinds: frozenset[str]
-    subject: bytes | None
-    """Id of a task or job, or an address, that one of the event's fields must name."""
-
-    def passes(self, event: Any) -> bool:
-        if self.kinds and type(event).__name__ not in self.kinds:
-            return False
-        return self.subject is None or _names(event, self.subject)
-
-
-def make_filter(kinds: tuple[str, ...], subject: str | None) -> EventFilter:
-    """Raises Invalid: `unknown_event_kind`, `subject_malformed`."""
-    for kind in kinds:
-        if kind not in EVENT_KINDS:
-            raise Invalid(
-                "unknown_event_kind", f"no event is called {kind}; there are {list(EVENT_KINDS)}"
-            )
-    return EventFilter(frozenset(kinds), None if subject is None else parse_subject(subject))
 
 
 def summarize(block: Block) -> BlockSummary:
@@ -89,37 +57,9 @@ def decode_transaction(raw: bytes) -> Transaction:
     return schema.decode(Transaction, raw, TRANSACTION_BYTES_MAX)
 
 
-def list_events(block: Block, outcome: BlockOutcome) -> tuple[EventNotice, ...]:
-    """Events of the transactions in order, then those of the block itself."""
-    header, of_block = block.header, block_hash(block.header)
-    notices = [
-        EventNotice(header.height, of_block, header.timestamp_ms, receipt.transaction, event)
-        for receipt in outcome.receipts
-        for event in receipt.events
-    ]
-    notices += [
-        EventNotice(header.height, of_block, header.timestamp_ms, None, event)
-        for event in outcome.events
-    ]
-    return tuple(notices)
-
-
-def list_receipts(block: Block, outcome: BlockOutcome) -> tuple[ReceiptNotice, ...]:
-    """Receipts of the block's transactions, in order."""
-    header, of_block = block.header, block_hash(block.header)
-    return tuple(
-        ReceiptNotice(
-            header.height,
-            of_block,
-            header.timestamp_ms,
-            index,
-            address_of(decode_transaction(raw).body.sender),
-            receipt,
-        )
-        for index, (raw, receipt) in enumerate(
-            zip(block.transactions, outcome.receipts, strict=True)
-        )
-    )
+def senders_of(block: Block) -> list[Address]:
+    """Who sent each of its transactions."""
+    return [address_of(decode_transaction(raw).body.sender) for raw in block.transactions]
 
 
 def list_rounds(outcome: BlockOutcome) -> tuple[tuple[TaskId, Round], ...]:
@@ -131,33 +71,3 @@ def list_rounds(outcome: BlockOutcome) -> tuple[tuple[TaskId, Round], ...]:
         if isinstance(event, ROUND_EVENTS)
     ]
     return tuple(dict.fromkeys(moved))
-
-
-def is_about(notice: ReceiptNotice, subject: bytes) -> bool:
-    """Whether `subject` is its transaction or sender, or is named by one of its events."""
-    if subject in (notice.receipt.transaction, notice.sender):
-        return True
-    return any(_names(event, subject) for event in notice.receipt.events)
-
-
-def parse_subject(text: str) -> bytes:
-    """Raises Invalid: `subject_malformed`, `address_malformed`."""
-    if text.startswith("aios1"):
-        return parse_address(text)
-    try:
-        subject = bytes.fromhex(text)
-    except ValueError:
-        subject = b""
-    if len(subject) != 32:
-        raise Invalid(
-            "subject_malformed", "a subject is an address (aios1…) or an id of 64 hex digits"
-        )
-    return subject
-
-
-def _names(event: Any, subject: bytes) -> bool:
-    for field in fields(event):
-        value = getattr(event, field.name)
-        if value == subject or (type(value) is tuple and subject in value):
-            return True
-    return False

@@ -16,7 +16,8 @@ from typing import Annotated, Final
 from p2p_aios.codec.limits import Size
 from p2p_aios.errors import Invalid
 from p2p_aios.rpc.feed import Finalized
-from p2p_aios.rpc.projection import (
+from p2p_aios.rpc.registry import Method, Service, method
+from p2p_aios.types.notices import (
     EventFilter,
     KindNames,
     SubjectText,
@@ -24,7 +25,6 @@ from p2p_aios.rpc.projection import (
     make_filter,
     parse_subject,
 )
-from p2p_aios.rpc.registry import Method, Service, method
 
 TOPICS: Final = ("blocks", "events", "receipts", "rounds")
 

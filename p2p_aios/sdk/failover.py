@@ -37,7 +37,8 @@ class Nodes:
             raise Invalid("nodes_malformed", f"name one to {NODES_MAX} nodes, not {len(urls)}")
         self._transports = [Transport(url.rstrip("/"), token) for url in urls]
         self._urls = [url.rstrip("/") for url in urls]
-        self._tries = max(1, tries)
+        self.tries = max(1, tries)
+        """How often each is asked."""
         self._current = 0
 
     @property
@@ -61,9 +62,20 @@ class Nodes:
         """As `Transport.call`, of any of the nodes."""
         return await self.ask(lambda transport: transport.call(method, params))
 
-    async def batch(self, calls: Sequence[Call]) -> list[Any | AiosError]:
-        """As `Transport.batch`; refusals inside the batch are answers."""
-        return await self.ask(lambda transport: transport.batch(calls))
+    async def batch(
+        self, calls: Sequence[Call], *, is_whole: bool = False
+    ) -> list[Any | AiosError]:
+        """As `Transport.batch`. Refusals inside the batch are answers; where it `is_whole`, the
+        first of them is that of the batch."""
+
+        async def question(transport: Transport) -> list[Any | AiosError]:
+            answers = await transport.batch(calls)
+            refused = [answer for answer in answers if isinstance(answer, AiosError)]
+            if is_whole and refused:
+                raise refused[0]
+            return answers
+
+        return await self.ask(question)
 
     async def put_blob(self, data: bytes) -> Any:
         return await self.ask(lambda transport: transport.put_blob(data))
@@ -73,7 +85,7 @@ class Nodes:
 
     async def ask(self, question: Callable[[Transport], Awaitable[T]]) -> T:
         """Raises what the last node asked answered."""
-        left = self._tries * len(self._transports)
+        left = self.tries * len(self._transports)
         pause_s, missed = PAUSE_S_FIRST, 0
         while True:
             at = self._current

@@ -5,12 +5,14 @@ is certified, and from that to the committee's signatures. Committees follow fro
 header commits to its own epoch's and to the next one's members (`Header.committee_hash`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Annotated, Final
 
 from p2p_aios.codec import schema
-from p2p_aios.consensus.committee import last_height, verify_certificate
-from p2p_aios.errors import Invalid, invariant
+from p2p_aios.codec.limits import Range
+from p2p_aios.consensus.committee import verify_certificate
+from p2p_aios.errors import Invalid
 from p2p_aios.ledger.genesis import genesis_state
 from p2p_aios.ledger.tables import COMMITTEES, epoch_key
 from p2p_aios.trie.codec import STATE_CODEC, state_path
@@ -20,20 +22,26 @@ from p2p_aios.types.committee import Committee, committee_hash
 from p2p_aios.types.genesis import Genesis, chain_id
 from p2p_aios.types.proof import FinalityProof, StateProof
 from p2p_aios.types.vote import VoteKind
-from p2p_aios.units import Epoch, Hash, Height
+from p2p_aios.units import Hash, Millis
+
+TRUSTING_MS: Final = Millis(14 * 24 * 3600 * 1000)
+"""How long a committee is believed (DESIGN §6, "Long range"): whoever left it long ago has nothing
+left to lose by signing another past."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
     """Where checking begins: a committee of a chain, known from elsewhere than the node asked.
 
-    From genesis, or from a checkpoint: a chain more than 14 days old needs one (DESIGN §6, "Long
-    range"), for old committees have nothing left to lose.
+    From genesis, or from a checkpoint: a chain that is older than TRUSTING_MS needs one.
     """
 
     chain_id: Hash
-    epoch_blocks: int
+    epoch_blocks: Annotated[int, Range(1, 2**32)]
     committee: Committee
+    timestamp_ms: Millis
+    """When it was vouched for: of the block that handed over to it, or of genesis. What it signed
+    is believed for TRUSTING_MS from then on."""
 
 
 def trust_genesis(genesis: Genesis) -> Trusted:
@@ -43,6 +51,7 @@ def trust_genesis(genesis: Genesis) -> Trusted:
         chain_id(genesis),
         genesis.params.epoch_blocks,
         schema.decode(Committee, stored, len(stored)),
+        genesis.timestamp_ms,
     )
 
 
@@ -66,18 +75,26 @@ def check_finality(committee: Committee, chain: Hash, proof: FinalityProof) -> H
 def check_state(committee: Committee, chain: Hash, proof: StateProof) -> Header:
     """The header whose state holds `proof.value` at `proof.key`.
 
-    Raises Invalid: `proof_value_differs`, and as `check_finality` and `verify_proof`.
+    Raises as `check_finality` and `check_value`.
     """
     header = check_finality(committee, chain, proof.finality)
+    check_value(header, proof)
+    return header
+
+
+def check_value(header: Header, proof: StateProof) -> None:
+    """That the state after a final block holds `proof.value` at `proof.key`.
+
+    Raises Invalid(`proof_value_differs`), and as `verify_proof`.
+    """
     value = verify_proof(STATE_CODEC, header.state_root, state_path(proof.key), proof.nodes)
     if value != proof.value:
         raise Invalid("proof_value_differs", "the trie holds another value than the node names")
-    return header
 
 
 def check_succession(
     trusted: Trusted, claimed: Committee, following: Committee, proof: FinalityProof
-) -> Committee:
+) -> Trusted:
     """The committee after the trusted one; its seed is claimed still, its members are proven.
 
     `claimed` is the trusted committee as the node knows it by now, seed included; `proof` is of a
@@ -93,10 +110,4 @@ def check_succession(
         raise Invalid("committee_unproven", f"not the committee of epoch {known.epoch + 1}")
     if committee_hash(claimed, following.members) != header.committee_hash:
         raise Invalid("committee_unproven", f"block {header.height} commits to other committees")
-    return following
-
-
-def closing_height(trusted: Trusted) -> Height:
-    """The last block of the trusted committee's epoch: certified by that committee itself."""
-    invariant(trusted.epoch_blocks > 0, "an epoch has blocks")
-    return last_height(Epoch(trusted.committee.epoch), trusted.epoch_blocks)
+    return replace(trusted, committee=following, timestamp_ms=header.timestamp_ms)

@@ -52,9 +52,10 @@ class Snapshot:
     def read_state(self, key: bytes) -> bytes | None:
         return self._reader.get(STATE, key)
 
-    def state_items(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """(key, value) of the latest state, ascending, of the keys that begin with `prefix`."""
-        return self._reader.items(STATE, prefix=prefix)
+    def state_items(self, prefix: bytes = b"", first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """(key, value) of the latest state, ascending from key `first`, of the keys that begin with
+        `prefix`."""
+        return self._reader.items(STATE, first, prefix)
 
     def read_node(self, node_id: bytes) -> bytes | None:
         """Stored trie node."""

@@ -59,6 +59,7 @@ GENESIS = Genesis(
 )
 
 
+K = TypeVar("K", bound=bytes)
 V = TypeVar("V")
 
 
@@ -71,10 +72,14 @@ class MemoryBackend:
         self.balances: dict[Address, int] = {ALICE.address: FUNDS}
         self.nonces: dict[Address, int] = {}
         self.waiting: list[CheckedTransaction] = []
+        self.checked_ahead: list[tuple[bytes, ...]] = []
         self.blocks: list[FinalizedBlock] = []
         self.outcomes: list[BlockOutcome] = []
         self.final: dict[Hash, TransactionStatus] = {}
         self.blobs: dict[Cid, bytes] = {}
+        self.worker_views = {
+            BOB.address: WorkerView(BOB.address, VALIDATOR.address, 2, 1, (JobKind.TRAIN,), False)
+        }
         self.job_views: dict[Hash, JobView] = {}
         self.task_views: dict[Hash, TaskView] = {}
         self.round_views: dict[tuple[Hash, int], RoundView] = {}
@@ -238,12 +243,19 @@ class MemoryBackend:
         balance = Amount(self.balances.get(address, 0))
         return AccountView(address, balance, nonce, nonce + waiting, Height(len(self.blocks)))
 
-    async def validators(self) -> tuple[ValidatorView, ...]:
+    async def validators(
+        self, after: Address | None, limit: int, height: Height | None = None
+    ) -> tuple[ValidatorView, ...]:
+        self._require_latest(height)
         peer = GENESIS.validators[0].peer_id
         key = VALIDATOR
-        return (ValidatorView(key.address, ALICE.address, key.public_key, peer, 0, 100, 3, 0),)
+        view = ValidatorView(key.address, ALICE.address, key.public_key, peer, 0, 100, 3, 0)
+        return tuple(_page({key.address: view}, after, limit))
 
-    async def committee(self, epoch: Epoch | None) -> Committee | None:
+    async def committee(
+        self, epoch: Epoch | None, height: Height | None = None
+    ) -> Committee | None:
+        self._require_latest(height)
         if epoch not in (None, 0):
             return None
         peer = GENESIS.validators[0].peer_id
@@ -268,28 +280,46 @@ class MemoryBackend:
             True,
         )
 
-    async def workers(self) -> tuple[WorkerView, ...]:
-        return (WorkerView(BOB.address, VALIDATOR.address, 2, 1, (JobKind.TRAIN,), False),)
+    async def workers(
+        self, after: Address | None, limit: int, height: Height | None = None
+    ) -> tuple[WorkerView, ...]:
+        self._require_latest(height)
+        return tuple(_page(self.worker_views, after, limit))
 
     async def job(self, id: Hash, height: Height | None = None) -> JobView | None:
         self._require_latest(height)
         return self.job_views.get(id)
 
-    async def jobs(self, after: Hash | None, limit: int) -> tuple[JobView, ...]:
-        return tuple(_page(self.job_views, after, limit))
+    async def jobs(
+        self, after: Hash | None, limit: int, height: Height | None = None
+    ) -> tuple[JobView, ...]:
+        self._require_latest(height)
+        return tuple(_page(self._jobs(JobState.QUEUED, JobState.ASSIGNED), after, limit))
+
+    async def closed_jobs(self, after: Hash | None, limit: int) -> tuple[JobView, ...]:
+        return tuple(_page(self._jobs(JobState.SETTLED, JobState.REFUNDED), after, limit))
+
+    def _jobs(self, *states: JobState) -> dict[Hash, JobView]:
+        return {id: view for id, view in self.job_views.items() if view.state in states}
 
     async def task(self, id: Hash, height: Height | None = None) -> TaskView | None:
         self._require_latest(height)
         return self.task_views.get(id)
 
-    async def tasks(self, after: Hash | None, limit: int) -> tuple[TaskView, ...]:
+    async def tasks(
+        self, after: Hash | None, limit: int, height: Height | None = None
+    ) -> tuple[TaskView, ...]:
+        self._require_latest(height)
         return tuple(_page(self.task_views, after, limit))
 
     async def round(self, task: Hash, round: int, height: Height | None = None) -> RoundView | None:
         self._require_latest(height)
         return self.round_views.get((task, round))
 
-    async def rounds(self, task: Hash, first: int, limit: int) -> tuple[RoundView, ...] | None:
+    async def rounds(
+        self, task: Hash, first: int, limit: int, height: Height | None = None
+    ) -> tuple[RoundView, ...] | None:
+        self._require_latest(height)
         if task not in self.task_views:
             return None
         numbers = sorted(n for of, n in self.round_views if of == task and n >= first)
@@ -317,7 +347,7 @@ class MemoryBackend:
         return cid in self.blobs
 
 
-def _page(views: dict[Hash, V], after: Hash | None, limit: int) -> list[V]:
+def _page(views: dict[K, V], after: K | None, limit: int) -> list[V]:
     return [views[id] for id in sorted(views) if after is None or id > after][:limit]
 
 

@@ -15,6 +15,7 @@ from p2p_aios.rpc.registry import JSON
 from p2p_aios.sdk import Client, sign_action
 from p2p_aios.types.compute import JobKind, SubmitJob
 from p2p_aios.types.transaction import CheckedTransaction, Transfer
+from p2p_aios.types.views import JobState
 from p2p_aios.units import AIOS, Address, Amount, Height
 from tests.rpc.memory_backend import ALICE, BOB, GENESIS
 from tests.rpc.serving import Served, serving
@@ -171,26 +172,62 @@ async def test_blobs_inside_json_and_as_bodies() -> None:
 async def test_short_listings_have_pages_too() -> None:
     async with serving() as served:
         backend = served.backend
-        workers = await backend.workers()
-        many = tuple(replace(workers[0], address=Address(bytes((n,)) * 20)) for n in (3, 1, 2))
-        validators = await backend.validators()
-        seats = tuple(replace(validators[0], address=each.address) for each in many)
+        (worker,) = backend.worker_views.values()
+        many = {a: replace(worker, address=a) for a in (Address(bytes((n,)) * 20) for n in (3, 1))}
+        backend.worker_views.update(many)
         peers = await backend.peers()
         known = tuple(replace(peers[0], peer_id=f"16Uiu{n}") for n in (3, 1, 2))
 
-        async def listing(found: Any) -> Any:
-            return found
+        async def listing() -> Any:
+            return known
 
-        backend.workers = lambda: listing(many)  # type: ignore[method-assign]
-        backend.validators = lambda: listing(seats)  # type: ignore[method-assign]
-        backend.peers = lambda: listing(known)  # type: ignore[method-assign]
+        backend.peers = listing  # type: ignore[method-assign]
         async with Client(served.url) as client:
-            ordered = sorted(each.address for each in many)
-            for ask in (client.workers, client.validators):
-                first = await ask(limit=2)
-                rest = await ask(after=first[-1].address, limit=2)
-                assert [each.address for each in (*first, *rest)] == ordered
-                assert await ask(after=rest[-1].address) == ()
+            ordered = sorted(backend.worker_views)
+            first = await client.workers(limit=2)
+            rest = await client.workers(after=first[-1].address, limit=2)
+            assert [each.address for each in (*first, *rest)] == ordered
+            assert await client.workers(after=rest[-1].address) == ()
+            (validator,) = await client.validators()
+            assert await client.validators(after=validator.address) == ()
             assert [each.peer_id for each in await client.peers("16Uiu1", 1)] == ["16Uiu2"]
         refused = await served.call("worker.list", {"limit": 0})
         assert refused["error"]["data"]["code"] == "params_invalid"
+
+
+async def test_listings_of_the_past_are_asked_for_by_height() -> None:
+    async with serving() as served:
+        served.backend.finalize()
+        task = {"task": "00" * 32}
+        for name, params in [
+            ("validator.list", {}),
+            ("worker.list", {}),
+            ("job.list", {}),
+            ("learn.list", {}),
+            ("learn.rounds", task),
+            ("committee.get", {}),
+        ]:
+            if name != "learn.rounds":
+                assert "result" in await served.call(name, {"height": 1})
+            # A node in memory knows the latest state only.
+            assert await served.refusal(name, {**params, "height": 0}) == (-32001, "height_pruned")
+
+
+async def test_closed_jobs_are_listed_apart() -> None:
+    async with serving() as served, Client(served.url) as client:
+        job = SubmitJob(JobKind.EVALUATE, (cid_of(b"x"),), b"", Amount(AIOS), 10)
+        for nonce in range(3):
+            signed = sign_action(
+                ALICE, served.backend.chain_id, GENESIS.params, job, nonce=nonce, expires=Height(9)
+            )
+            await served.backend.submit(signed.raw)
+        served.backend.finalize()
+        views = served.backend.job_views
+        over, waiting, delivered = sorted(views)
+        views[over] = replace(views[over], state=JobState.REFUNDED, code="no_worker")
+        views[delivered] = replace(views[delivered], state=JobState.SETTLED)
+        assert [view.id for view in await client.jobs()] == [waiting]
+        assert [view.code for view in await client.jobs(is_closed=True)] == ["no_worker", None]
+        assert [view.id for view in await client.jobs(over, is_closed=True)] == [delivered]
+        past = {"closed": True, "height": 1}
+        assert await served.refusal("job.list", past) == (-32602, "params_invalid")

@@ -1,5 +1,6 @@
 """A client that trusts a genesis alone believes a real node, and no lie of a false one."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,14 @@ from p2p_aios.types.committee import Committee
 from p2p_aios.types.proof import FinalityProof, StateProof
 from p2p_aios.types.transaction import Transfer
 from p2p_aios.types.views import AccountView
-from p2p_aios.units import ZERO_HASH, Address, Amount, Epoch, Height
+from p2p_aios.units import ZERO_HASH, Address, Amount, Epoch, Height, Millis
 from tests.node.chain_backend import ChainBackend
 from tests.node.founders import ALICE, BOB, FUNDS, PARAMS, Founders, key
 from tests.rpc.serving import serving
 
-FOUNDERS = Founders()
-STRANGERS = Founders(timestamp_ms=1)
+NOW_MS = int(time.time() * 1000)
+FOUNDERS = Founders(timestamp_ms=NOW_MS)
+STRANGERS = Founders(timestamp_ms=NOW_MS + 1)
 
 
 class Liar(ChainBackend):
@@ -44,8 +46,10 @@ class Liar(ChainBackend):
     async def prove_block(self, height: Height | None) -> FinalityProof:
         return self.on_block(await super().prove_block(height))
 
-    async def committee(self, epoch: Epoch | None) -> Committee | None:
-        found = await super().committee(epoch)
+    async def committee(
+        self, epoch: Epoch | None, height: Height | None = None
+    ) -> Committee | None:
+        found = await super().committee(epoch, height)
         return None if found is None else self.on_committee(found)
 
 
@@ -85,7 +89,7 @@ async def test_account_and_records_are_proven_from_genesis(chain: Chain) -> None
 async def test_a_checkpoint_serves_as_well_and_nothing_before_it(chain: Chain) -> None:
     committee = await ChainBackend(chain).committee(Epoch(3))
     assert committee is not None
-    trusted = Trusted(FOUNDERS.chain_id, PARAMS.epoch_blocks, committee)
+    trusted = Trusted(FOUNDERS.chain_id, PARAMS.epoch_blocks, committee, Millis(NOW_MS))
     async with (
         serving(backend=ChainBackend(chain)) as served,  # type: ignore[arg-type]
         Client(served.url, checked=trusted) as client,

@@ -60,12 +60,16 @@ class ListValidators:
     after: Address | None = None
     """Last address of the page before."""
     limit: Annotated[int, Range(1, LISTING_MAX)] = LISTING_MAX
+    height: Height | None = None
+    """State after this block; none: the latest."""
 
 
 @dataclass(frozen=True, slots=True)
 class GetCommittee:
     epoch: Epoch | None = None
-    """None: the current one."""
+    """None: that of the block at `height`."""
+    height: Height | None = None
+    """As the state after this block has it; none: wherever this node finds it."""
 
 
 @method("chain.genesis", NoParameters, Genesis)
@@ -104,15 +108,13 @@ async def get_account(service: Service, asked: GetAccount) -> AccountView:
 @method("validator.list", ListValidators, Validators)
 async def list_validators(service: Service, asked: ListValidators) -> tuple[ValidatorView, ...]:
     """Registered validators, seated or not, by address."""
-    found = sorted(await service.backend.validators(), key=lambda view: view.address)
-    later = [view for view in found if asked.after is None or view.address > asked.after]
-    return tuple(later[: asked.limit])
+    return await service.backend.validators(asked.after, asked.limit, asked.height)
 
 
 @method("committee.get", GetCommittee, Committee)
 async def get_committee(service: Service, asked: GetCommittee) -> Committee:
-    """Who votes in an epoch, and with what weight."""
-    committee = await service.backend.committee(asked.epoch)
+    """Who votes in an epoch, and with what weight; old epochs: ask an archive."""
+    committee = await service.backend.committee(asked.epoch, asked.height)
     if committee is None:
         raise Invalid("unknown_committee", f"no committee of epoch {asked.epoch} is known")
     return committee

@@ -17,6 +17,8 @@ class ListWorkers:
     after: Address | None = None
     """Last address of the page before."""
     limit: Annotated[int, Range(1, LISTING_MAX)] = LISTING_MAX
+    height: Height | None = None
+    """State after this block; none: the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,16 @@ class ListJobs:
     after: JobId | None = None
     """Last id of the page before."""
     limit: Annotated[int, Range(1, PAGE_MAX)] = PAGE_MAX
+    closed: bool = False
+    """Settled and refunded ones instead; of the latest state only."""
+    height: Height | None = None
+    """State after this block; none: the latest."""
 
 
 @method("worker.list", ListWorkers, Workers)
 async def list_workers(service: Service, asked: ListWorkers) -> tuple[WorkerView, ...]:
     """Registered contributors, by address."""
-    found = sorted(await service.backend.workers(), key=lambda view: view.address)
-    later = [view for view in found if asked.after is None or view.address > asked.after]
-    return tuple(later[: asked.limit])
+    return await service.backend.workers(asked.after, asked.limit, asked.height)
 
 
 @method("job.submit", SubmitTransaction, JobId, changes_state=True)
@@ -58,8 +62,14 @@ async def get_job(service: Service, asked: GetJob) -> JobView:
 
 @method("job.list", ListJobs, Jobs)
 async def list_jobs(service: Service, asked: ListJobs) -> tuple[JobView, ...]:
-    """Jobs, a page at a time."""
-    return await service.backend.jobs(asked.after, asked.limit)
+    """Jobs that wait or are assigned, or all that are over, by id."""
+    if not asked.closed:
+        return await service.backend.jobs(asked.after, asked.limit, asked.height)
+    if asked.height is not None:
+        raise Invalid(
+            "params_invalid", "closed jobs have no index to read at a height; ask job.get for each"
+        )
+    return await service.backend.closed_jobs(asked.after, asked.limit)
 
 
 METHODS: Final = (list_workers, submit_job, get_job, list_jobs)

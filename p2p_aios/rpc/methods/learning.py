@@ -26,6 +26,8 @@ class ListTasks:
     after: TaskId | None = None
     """Last id of the page before."""
     limit: PageLimit = PAGE_MAX
+    height: Height | None = None
+    """State after this block; none: the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class ListRounds:
     task: TaskId
     first: Round = 0
     limit: PageLimit = PAGE_MAX
+    height: Height | None = None
+    """State after this block; none: the latest."""
 
 
 @method("learn.submit", SubmitTransaction, TaskId, changes_state=True)
@@ -60,8 +64,8 @@ async def get_task(service: Service, asked: GetTask) -> TaskView:
 
 @method("learn.list", ListTasks, Tasks)
 async def list_tasks(service: Service, asked: ListTasks) -> tuple[TaskView, ...]:
-    """Learning tasks, a page at a time."""
-    return await service.backend.tasks(asked.after, asked.limit)
+    """Learning tasks that run and the last that finished, by id."""
+    return await service.backend.tasks(asked.after, asked.limit, asked.height)
 
 
 @method("learn.round", GetRound, RoundView)
@@ -76,7 +80,7 @@ async def get_round(service: Service, asked: GetRound) -> RoundView:
 @method("learn.rounds", ListRounds, Rounds)
 async def list_rounds(service: Service, asked: ListRounds) -> tuple[RoundView, ...]:
     """Rounds of a task, from `first` on."""
-    rounds = await service.backend.rounds(asked.task, asked.first, asked.limit)
+    rounds = await service.backend.rounds(asked.task, asked.first, asked.limit, asked.height)
     if rounds is None:
         raise _unknown(asked.task)
     return rounds

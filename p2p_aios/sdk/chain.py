@@ -1,0 +1,146 @@
+"""Calls about the node, its chain, and what finalized state holds of accounts and validators."""
+
+from functools import partial
+from typing import Any
+
+from p2p_aios.crypto.keys import format_address
+from p2p_aios.errors import Invalid, Unavailable
+from p2p_aios.ledger.projection import project_supply, project_validators
+from p2p_aios.ledger.queries import read_account
+from p2p_aios.ledger.state import State
+from p2p_aios.ledger.tables import Record, Table
+from p2p_aios.sdk.answers import name_of
+from p2p_aios.sdk.asking import Asking
+from p2p_aios.types.committee import Committee
+from p2p_aios.types.genesis import Genesis, chain_id
+from p2p_aios.types.proof import FinalityProof, StateProof
+from p2p_aios.types.views import (
+    LISTING_MAX,
+    PAGE_MAX,
+    AccountView,
+    BlockSummaries,
+    BlockSummary,
+    BlockView,
+    NodeStatus,
+    Peers,
+    PeerView,
+    SupplyView,
+    Validators,
+    ValidatorView,
+)
+from p2p_aios.units import Address, Hash, Height
+
+
+class ChainCalls(Asking):
+    """`node.*`, `chain.*`, `block.*`, `account.*`, `validator.*`, `committee.*`, `supply.*`."""
+
+    _chain: tuple[Hash, Genesis] | None = None
+
+    async def discover(self) -> dict[str, Any]:
+        """The node's interface as an OpenRPC document."""
+        document = await self._nodes.call("rpc.discover", {})
+        if not isinstance(document, dict):
+            raise Unavailable("answer_malformed", "an OpenRPC document is an object")
+        return document
+
+    async def status(self) -> NodeStatus:
+        """Chain, height, consensus position, peers and compute gateway. Never proven."""
+        return await self._ask(NodeStatus, "node.status")
+
+    async def peers(
+        self, after: str | None = None, limit: int = LISTING_MAX
+    ) -> tuple[PeerView, ...]:
+        """By peer id. Never proven: whom a node is connected to is its own affair."""
+        return await self._list(PeerView, Peers, "node.peers", after=after, limit=limit)
+
+    async def chain(self) -> tuple[Hash, Genesis]:
+        """Chain id and genesis, asked for once.
+
+        Raises Invalid(`genesis_wrong`) where they do not belong together.
+        """
+        if self._chain is None:
+            genesis = await self._ask(Genesis, "chain.genesis")
+            status = await self.status()
+            if chain_id(genesis) != status.chain_id:
+                raise Invalid("genesis_wrong", "the node's genesis is not that of its chain")
+            if self.trusted is not None and status.chain_id != self.trusted.chain_id:
+                raise Invalid("genesis_wrong", "the node is of another chain than the trusted one")
+            self._chain = status.chain_id, genesis
+        return self._chain
+
+    async def block(
+        self,
+        at: Height | Hash | None = None,
+        *,
+        has_transactions: bool = False,
+        has_outcome: bool = False,
+    ) -> BlockView:
+        """A finalized block by height or hash, or the last one; `prove_block` proves it."""
+        where = {"hash": at.hex()} if isinstance(at, bytes) else {"height": at}
+        extent = {"transactions": has_transactions, "outcome": has_outcome}
+        return await self._ask(BlockView, "block.get", **where, **extent)
+
+    async def blocks(self, first: Height, count: int = PAGE_MAX) -> tuple[BlockSummary, ...]:
+        """Consecutive finalized blocks, without bodies. Never proven."""
+        return await self._list(
+            BlockSummary, BlockSummaries, "block.range", first=first, count=count
+        )
+
+    async def account(self, address: Address, height: Height | None = None) -> AccountView:
+        """Now, or after an earlier block. Where checking: balance, nonce and height are proven,
+        `next_nonce` remains what the node says of its own mempool."""
+        view = await self._ask(
+            AccountView, "account.get", address=format_address(address), height=height
+        )
+        if self._light is None:
+            return view
+        account, header = await self._prove(partial(read_account, address=address), height)
+        following = max(view.next_nonce, account.nonce)
+        return AccountView(address, account.balance, account.nonce, following, header.height)
+
+    async def record(
+        self, table: Table[Record], key: bytes = b"", height: Height | None = None
+    ) -> Record | None:
+        """A record of the state, proven; None where it is proven that there is none.
+
+        Tables and their keys: `ledger.tables`. Raises Invalid(`nothing_trusted`) where this client
+        was not told what to trust, and with what is wrong in a proof.
+        """
+        record, _ = await self._prove(lambda reader: State(reader).get(table, key), height)
+        return record
+
+    async def prove_state(self, key: bytes, height: Height | None = None) -> StateProof:
+        """As the node gives it: see `sdk.proofs` for checking it."""
+        return await self._ask(StateProof, "state.proof", key=key.hex(), height=height)
+
+    async def prove_block(self, height: Height | None = None) -> FinalityProof:
+        """As the node gives it."""
+        return await self._ask(FinalityProof, "block.proof", height=height)
+
+    async def validators(
+        self,
+        after: Address | None = None,
+        limit: int = LISTING_MAX,
+        height: Height | None = None,
+    ) -> tuple[ValidatorView, ...]:
+        """By address. Where checking: proven, and that none is left out."""
+        if self._light is None:
+            page = {"after": name_of(after), "limit": limit, "height": height}
+            return await self._list(ValidatorView, Validators, "validator.list", **page)
+        _, genesis = await self.chain()
+        project = partial(project_validators, params=genesis.params, after=after, limit=limit)
+        return (await self._prove(project, height))[0]
+
+    async def committee(self, epoch: int | None = None, height: Height | None = None) -> Committee:
+        """Voters of an epoch, by default of the current one, or of that of the block at `height`.
+
+        Epochs that the state has forgotten are known to archives only: Unavailable(`height_pruned`)
+        elsewhere. Where checking, `record(COMMITTEES, epoch_key(epoch))` proves it.
+        """
+        return await self._ask(Committee, "committee.get", epoch=epoch, height=height)
+
+    async def supply(self, height: Height | None = None) -> SupplyView:
+        """Where every unit is. Where checking: proven."""
+        if self._light is None:
+            return await self._ask(SupplyView, "supply.get", height=height)
+        return (await self._prove(project_supply, height))[0]
