@@ -152,6 +152,10 @@ class Host:
         """Name the peers that may use the reserved connections, by the part that knows them."""
         self._known[source] = peers
 
+    def is_known(self, peer: bytes) -> bool:
+        """Whether some part of this node has named the peer."""
+        return any(peer in peers for peers in self._known.values())
+
     def penalize(self, peer: bytes, points: int, why: str) -> None:
         """Count a misdeed; a peer over the limit is disconnected and refused for a while."""
         if peer == self.peer or not self.penalties.penalize(peer, points, trio.current_time()):
@@ -170,7 +174,7 @@ class Host:
         connections = [c for c in self._swarm.get_connections() if not c.is_closed]
         same = sum(c.muxed_conn.peer_id.to_bytes() == peer for c in connections)
         room = self.config.connections_max
-        if not any(peer in peers for peers in self._known.values()):
+        if not self.is_known(peer):
             room -= self.config.known_reserved
         if peer == self.peer:
             return "this is ourselves"

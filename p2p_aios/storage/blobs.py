@@ -52,7 +52,7 @@ class BlobStore:
         for unfinished in self._incoming.iterdir():
             unfinished.unlink()
         self._pins = Pins(root / "pins.sqlite")
-        self._quota_bytes, self._blob_bytes_max = quota_bytes, blob_bytes_max
+        self.quota_bytes, self._blob_bytes_max = quota_bytes, blob_bytes_max
         self._lock = threading.Lock()
         self._sizes = dict(self._scan())
         self._bytes = sum(self._sizes.values())
@@ -107,10 +107,10 @@ class BlobStore:
         cid = expected if expected is not None else cid_of(data, codec)
         with self._lock:
             is_new = cid not in self._sizes
-            if is_new and self._bytes + len(data) > self._quota_bytes:
+            if is_new and self._bytes + len(data) > self.quota_bytes:
                 raise Unavailable(
                     "storage_full",
-                    f"{self._bytes} of {self._quota_bytes} bytes are used; remove blobs or raise "
+                    f"{self._bytes} of {self.quota_bytes} bytes are used; remove blobs or raise "
                     "the quota",
                 )
             if until is not None:

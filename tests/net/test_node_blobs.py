@@ -12,6 +12,7 @@ from p2p_aios.codec.cid import cid_of
 from p2p_aios.errors import Unavailable
 from p2p_aios.network.config import NetworkConfig
 from p2p_aios.network.node import Network, open_network
+from p2p_aios.node import pulling
 from p2p_aios.node.answering import Answering
 from p2p_aios.node.blobs import Blobs
 from p2p_aios.storage.blobs import BlobStore
@@ -69,7 +70,7 @@ async def test_what_a_peer_holds_is_pulled_once_and_pinned(tmp_path: Path) -> No
         assert found == [DATA] * 4
         assert scene.store.get(cid) == DATA
         assert scene.store.pinned_until(cid) == Height(FOUNDERS.params.challenge_blocks)
-        assert scene.blobs._fetching == {}, "nothing is remembered of fetches that are over"
+        assert len(scene.blobs._fetching) == 0, "nothing is remembered of fetches that are over"
 
 
 async def test_what_nobody_holds_is_absent(tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ async def test_larger_than_wanted_is_not_pulled(tmp_path: Path) -> None:
     async with open_scene(tmp_path) as scene:
         cid = scene.theirs.put(DATA)
         with pytest.raises(Unavailable, match="blob_absent"):
-            await scene.blobs.fetch(cid, len(DATA) - 1, rounds=1)
+            await scene.blobs.fetch(cid, len(DATA) - 1)
         assert not scene.is_banned()
         assert await scene.blobs.fetch(cid, len(DATA)) == DATA
         with pytest.raises(Unavailable, match="blob_too_large"):
@@ -109,6 +110,45 @@ async def test_a_full_store_keeps_nothing_but_serves(tmp_path: Path) -> None:
         cid = scene.theirs.put(DATA)
         assert await scene.blobs.fetch(cid) == DATA
         assert not scene.store.has(cid)
+
+
+async def test_who_stalls_costs_one_wait_and_is_then_asked_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each chunk in time, the whole never: a round's window would pass."""
+    monkeypatch.setattr(pulling, "CHUNK_S_MAX", 1.0)
+    monkeypatch.setattr(pulling, "BYTES_PER_S_MIN", 100 << 20)
+    async with open_scene(tmp_path) as scene:
+        cids = [scene.theirs.put(DATA + bytes([n])) for n in range(2)]
+        answer = Answering(scene.blobs._chain, scene.theirs).answer
+
+        async def answer_slowly(peer: bytes, payload: bytes) -> bytes:
+            await trio.sleep(0.6)
+            return await answer(peer, payload)
+
+        async with open_network(
+            NetworkConfig(b"\x07" * 32, FOUNDERS.chain_id, peers=scene.own.addresses[:1])
+        ) as staller:
+            staller.requests.serve(answer_slowly)
+            with trio.fail_after(20):
+                await scene.own.host.wait_connected(staller.peer)
+            scene.own.host.set_known("test", frozenset({staller.peer}))
+            for cid, least_s, most_s in ((cids[0], 0.9, 5.0), (cids[1], 0.0, 0.55)):
+                begun_s = trio.current_time()
+                assert await scene.blobs.fetch(cid) == scene.theirs.get(cid)
+                assert least_s < trio.current_time() - begun_s < most_s
+            assert not scene.own.host.is_banned(staller.peer)
+
+
+async def test_what_clients_ask_for_leaves_room_for_duties(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        cids = [scene.theirs.put(bytes([n]) * (1 << 20)) for n in range(4)]
+        for cid in cids:
+            assert await scene.blobs.find(cid) == scene.theirs.get(cid)
+        assert scene.store.bytes_held == 1 << 20
+        for cid in cids:
+            await scene.blobs.fetch(cid)
+        assert scene.store.bytes_held == 4 << 20
 
 
 Lie = Callable[[GetBlob], BlobChunk]
@@ -134,7 +174,7 @@ async def test_a_claim_beyond_any_blob_ends_the_pull(tmp_path: Path) -> None:
         scene.peer.requests.serve(answer_with(lambda ask: BlobChunk(64 << 20, ask.offset, b"x")))
         with trio.fail_after(10):
             with pytest.raises(Unavailable, match="blob_absent"):
-                await scene.blobs.fetch(cid_of(DATA), 1 << 20, rounds=1)
+                await scene.blobs.fetch(cid_of(DATA), 1 << 20)
 
 
 def answer_with(lie: Lie) -> Callable[[bytes, bytes], Awaitable[bytes]]:
