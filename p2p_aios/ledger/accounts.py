@@ -10,9 +10,14 @@ from p2p_aios.ledger.supply import Purse, move
 from p2p_aios.ledger.tables import ACCOUNTS
 from p2p_aios.params import Params
 from p2p_aios.types.event import Transferred
-from p2p_aios.types.transaction import CheckedTransaction, Transfer
+from p2p_aios.types.learning import SubmitTask
+from p2p_aios.types.transaction import Action, CheckedTransaction, Transfer
 from p2p_aios.units import Address, Amount, Height, format_amount
 
+ROUND_BYTES: Final = 512
+"""What a round of a learning task adds to state and receipts of itself, at most..."""
+SEAT_BYTES: Final = 128
+"""...and for each seat. What its commits, reveals and attestations add, their senders pay."""
 _EMPTY: Final = Account(Amount(0), 0)
 
 
@@ -55,9 +60,20 @@ def check_funds(account: Account, amount: int) -> None:
         )
 
 
-def fee_min(params: Params, size_bytes: int) -> int:
-    """Least fee of a transaction of `size_bytes`."""
+def fee_min(params: Params, size_bytes: int, action: Action | None = None) -> int:
+    """Least fee of a transaction of `size_bytes` whose action is `action`.
+
+    A learning task writes rounds whether or not anybody serves it, and its budget comes back: so it
+    pays for their bytes beforehand, as if it had sent them.
+    """
+    if isinstance(action, SubmitTask):
+        size_bytes += action.rounds * (ROUND_BYTES + action.seats * SEAT_BYTES)
     return params.fee_base + params.fee_per_byte * size_bytes
+
+
+def least_fee(params: Params, transaction: CheckedTransaction) -> int:
+    """`fee_min` of this very transaction."""
+    return fee_min(params, len(transaction.raw), transaction.body.action)
 
 
 def check_form(params: Params, height: Height, transaction: CheckedTransaction) -> None:
@@ -80,9 +96,13 @@ def check_form(params: Params, height: Height, transaction: CheckedTransaction) 
 
 def check_fee(params: Params, transaction: CheckedTransaction, account: Account) -> None:
     """Raises Invalid: `fee_too_low`, `funds_insufficient`."""
-    least, fee = fee_min(params, len(transaction.raw)), transaction.body.fee
+    least, fee = least_fee(params, transaction), transaction.body.fee
     if fee < least:
-        raise Invalid("fee_too_low", f"a fee of {fee} units; these bytes cost at least {least}")
+        raise Invalid(
+            "fee_too_low",
+            f"a fee of {format_amount(fee)} AIOS; this costs at least "
+            f"{format_amount(Amount(least))} AIOS",
+        )
     check_funds(account, fee)
 
 

@@ -5,7 +5,7 @@ beacon chain while none is pending, so once in two epochs. A free transaction th
 is no part of a block: nobody pays for the room it takes.
 """
 
-from p2p_aios.ledger.accounts import check_fee, check_funds, fee_min
+from p2p_aios.ledger.accounts import check_fee, check_funds, least_fee
 from p2p_aios.ledger.attestation import check_attestation, is_first_attestation
 from p2p_aios.ledger.beacon import is_anchor_pending
 from p2p_aios.ledger.environment import epoch_of
@@ -26,7 +26,7 @@ def require_payable(
     Raises Invalid: `fee_too_low`, `funds_insufficient`; for an attestation below the least fee
     that could not count, the codes of `check_attestation`.
     """
-    is_low = transaction.body.fee < fee_min(params, len(transaction.raw))
+    is_low = transaction.body.fee < least_fee(params, transaction)
     if is_low and _is_waived(state, params, transaction):
         check_funds(account, transaction.body.fee)
     else:

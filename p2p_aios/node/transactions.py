@@ -14,7 +14,7 @@ import trio
 from p2p_aios.codec import schema
 from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.errors import Invalid, Unavailable
-from p2p_aios.ledger.accounts import check_fee
+from p2p_aios.ledger.accounts import check_fee, fee_min
 from p2p_aios.ledger.admission import check_admission
 from p2p_aios.ledger.queries import read_account, read_validator
 from p2p_aios.ledger.state import StateReader
@@ -93,7 +93,7 @@ class Transactions:
         Raises as `submit`.
         """
         params = self._chain.params
-        usual = params.fee_base + params.fee_per_byte * OWN_BYTES_MAX
+        usual = fee_min(params, OWN_BYTES_MAX, action)
         # One at a time: the nonce is taken only once the transaction waits.
         async with self._signing:
             body = TransactionBody(

@@ -50,16 +50,16 @@ def sign_action(
     fee: Amount | None = None,
 ) -> CheckedTransaction:
     """A signed transaction; where no fee is given, with the least the chain accepts."""
-    paid = fee_min(params, 0) if fee is None else fee
+    paid = fee_min(params, 0, action) if fee is None else fee
     while True:
         body = TransactionBody(
             chain_id, key.public_key, nonce, Amount(paid), Height(expires), action
         )
         size = len(schema.encode(Transaction(body, Signature(bytes(64)))))
         # A larger fee may take more bytes, which cost more; it settles after a step or two.
-        if fee is not None or paid >= fee_min(params, size):
+        if fee is not None or paid >= fee_min(params, size, action):
             return sign_transaction(key, body)
-        paid = fee_min(params, size)
+        paid = fee_min(params, size, action)
 
 
 class Sender:

@@ -81,8 +81,10 @@ def test_a_task_escrows_its_budget_and_opens_a_round_in_the_next_block() -> None
 )
 def test_a_malformed_task_is_refused(changes: dict[str, object], code: str) -> None:
     world = World()
-    assert world.do((ALICE, make_task(**changes))) == (code,)
-    assert world.balance(ALICE.address) == FUNDS - FEE
+    transaction = world.transaction(ALICE, make_task(**changes))
+    (receipt,) = world.block(transaction).receipts
+    assert receipt.code == code
+    assert world.balance(ALICE.address) == FUNDS - transaction.body.fee
     assert list_tasks(world.state) == ()
 
 

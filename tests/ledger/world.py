@@ -8,6 +8,7 @@ from p2p_aios.codec.cid import cid_of
 from p2p_aios.crypto.beacon import BeaconChain, beacon_chain
 from p2p_aios.crypto.hashing import sha256
 from p2p_aios.crypto.keys import KeyPair
+from p2p_aios.ledger.accounts import fee_min
 from p2p_aios.ledger.audit import audit_supply
 from p2p_aios.ledger.environment import BlockContext, epoch_of
 from p2p_aios.ledger.execute import BuiltBlock, Execution, build_block, execute_block
@@ -47,6 +48,8 @@ PARAMS = replace(
 FUNDS = Amount(1000 * AIOS)
 DORMANT_SAT = 10**9
 FEE = Amount(AIOS // 100)
+"""Ample, but for tasks of many rounds or seats."""
+FEE_BYTES = 1024
 SCORE = Score(loss=123, correct=9, rows=10)
 
 
@@ -117,7 +120,8 @@ class World:
         """A valid one for the next block, but for `changes` to its body."""
         nonce = read_account(self.state, sender.address).nonce
         expires = Height(self.height + 100)
-        body = TransactionBody(self.chain_id, sender.public_key, nonce, FEE, expires, action)
+        fee = Amount(max(FEE, fee_min(self.params, FEE_BYTES, action)))
+        body = TransactionBody(self.chain_id, sender.public_key, nonce, fee, expires, action)
         return sign_transaction(sender, replace(body, **changes))
 
     def execute(self, transactions: Sequence[CheckedTransaction], **context: Any) -> Execution:
