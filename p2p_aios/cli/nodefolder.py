@@ -29,6 +29,10 @@ peers = {peers}             # multiaddresses to dial, and to dial again
 listen = {rpc_listen}
 # token = "a long random text"      # asked for by whatever changes state; needed beyond loopback
 
+# [rpc.limits]                      # of each client address without the token
+# calls_per_s = 200
+# calls_burst = 1000
+
 # [compute]                         # for a node with a Ray cluster of its own
 # ray_address = "127.0.0.2:6379"
 # ray_token_file = "ray.token"

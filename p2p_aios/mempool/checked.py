@@ -41,6 +41,11 @@ class CheckedCache:
         """Good transactions remembered."""
         return len(self._checked)
 
+    def __contains__(self, raw: bytes) -> bool:
+        """Whether it was found good, or bad."""
+        digest = raw_digest(raw)
+        return digest in self._checked or digest in self._refused
+
     def check(self, raw: bytes) -> CheckedTransaction:
         """Look up or check here and now. Raises Invalid as `check_transaction` does."""
         known = self.known(raw)

@@ -137,6 +137,9 @@ class NodeBackend:
                 raise
             return id
 
+    async def check_ahead(self, raws: tuple[bytes, ...]) -> None:
+        await self._parts.transactions.check_ahead(raws)
+
     async def transaction(self, id: Hash) -> TransactionStatus | None:
         waiting = self._parts.transactions.mempool.get(id)
         if waiting is not None:

@@ -15,6 +15,9 @@ What is here may differ between nodes of one chain; what may not lives in genesi
     [rpc]
     listen = "127.0.0.1:8645"
 
+    [rpc.limits]                        # all of them: p2p_aios.rpc.config
+    calls_per_s = 200
+
     [compute]                           # leave out for a node without a Ray cluster
     ray_address = "127.0.0.2:6379"
     ray_token_file = "ray.token"
@@ -31,12 +34,15 @@ Paths are relative to the file. Unknown keys are errors.
 """
 
 import tomllib
+import types
 import typing
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
+from p2p_aios.codec.limits import Range, Size
 from p2p_aios.errors import Invalid, Unavailable
+from p2p_aios.rpc.config import RpcLimits
 
 KEEP_BLOCKS_MIN: Final = 64
 """A block being executed may stand this far below the tip; its trie must still be there."""
@@ -73,8 +79,9 @@ class NetworkSection:
 class RpcSection:
     listen: str = "127.0.0.1:8645"
     """host:port of JSON-RPC and WebSocket; port 0 takes a free one."""
-    token: str | None = None
+    token: Annotated[str, Size(16, 256)] | None = None
     """Bearer token asked for by methods that change something."""
+    limits: RpcLimits = field(default_factory=RpcLimits)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -171,7 +178,7 @@ def _check_values(config: NodeConfig) -> None:
 def _section(kind: type[S], table: Any, folder: Path, place: str) -> S:
     if not isinstance(table, dict):
         raise Invalid("config_malformed", f"{place.rstrip('.')} must be a table")
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     unknown = sorted(set(table) - set(hints))
     if unknown:
         raise Invalid(
@@ -193,9 +200,10 @@ def _is_required(entry: Any) -> bool:
 
 
 def _value(hint: Any, value: Any, folder: Path, place: str) -> Any:
-    options = [option for option in typing.get_args(hint) or (hint,) if option is not type(None)]
-    kind = options[0]
-    if hint == tuple[str, ...]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = typing.get_args(hint)[0]  # which may be left out
+    kind, *bounds = typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
+    if kind == tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise Invalid("config_malformed", f"{place} must be a list of strings")
         return tuple(value)
@@ -206,4 +214,17 @@ def _value(hint: Any, value: Any, folder: Path, place: str) -> Any:
     if type(value) is not kind:
         name = "str" if kind is Path else kind.__name__
         raise Invalid("config_malformed", f"{place} must be of type {name}")
+    for bound in bounds:
+        _check_bound(bound, value, place)
     return value
+
+
+def _check_bound(bound: Range | Size, value: Any, place: str) -> None:
+    is_size = isinstance(bound, Size)
+    number = len(value) if is_size else value
+    if not bound.least <= number <= bound.most:
+        # What has a size may be a secret.
+        found = f"has {number} characters" if is_size else f"is {number}"
+        raise Invalid(
+            "config_out_of_range", f"{place} {found}; allowed are {bound.least} to {bound.most}"
+        )

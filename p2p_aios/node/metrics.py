@@ -2,15 +2,14 @@
 
 Nearly everything is read from the parts when somebody asks: a node that nobody watches pays
 nothing. What only the moment knows (intervals between blocks, their lag) is noted once a block, and
-what the RPC asks of the node once a question. Names and units follow Prometheus: base units,
+calls of the RPC once each. Names and units follow Prometheus: base units,
 `_total` for what only grows. Whoever reads the RPC may read this too: it names no key, peer or
 address.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any, Final, cast
+from collections.abc import Iterator
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import (
@@ -28,8 +27,8 @@ import p2p_aios
 from p2p_aios.network.gossip import Topic
 from p2p_aios.node.candidate import Candidate
 from p2p_aios.node.parts import Parts
-from p2p_aios.rpc.backend import Backend
 from p2p_aios.rpc.feed import Feed
+from p2p_aios.rpc.meter import CallMeter
 from p2p_aios.types.vote import Certificate
 
 INTERVAL_BOUNDS_S: Final = (0.25, 0.45, 0.475, 0.5, 0.525, 0.55, 0.6, 0.75, 1, 2, 4, 8, 16)
@@ -38,23 +37,20 @@ LAG_BOUNDS_S: Final = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 4, 8, 
 
 
 class Metrics:
-    """One node's metrics: listens to finality, watches the backend, answers scrapes."""
+    """One node's metrics: listens to finality, counts calls of the RPC, answers scrapes."""
 
     def __init__(self, parts: Parts, feed: Feed) -> None:
         self._registry = CollectorRegistry()
         self._blocks = BlockMeter(parts, self._registry)
-        self._questions = QuestionMeter()
-        self._registry.register(_Read(parts, feed, self._questions))
+        self.calls = CallMeter()
+        """What the RPC is called for; who serves it notes that."""
+        self._registry.register(_Read(parts, feed, self.calls))
         ProcessCollector(registry=self._registry)
 
     def on_final(self, final: tuple[Candidate, ...], _certificate: Certificate) -> None:
         """A `Finality` listener."""
         for candidate in final:
             self._blocks.note(candidate)
-
-    def watch(self, backend: Backend) -> Backend:
-        """`backend` with its calls counted and timed."""
-        return cast(Backend, _Watched(backend, self._questions))
 
     async def respond(self, _request: Request) -> Response:
         """`GET /metrics`, in the text format that every Prometheus reads."""
@@ -108,52 +104,13 @@ class BlockMeter:
         self._last = (header.timestamp_ms, header.epoch, header.view)
 
 
-class QuestionMeter:
-    """How often the RPC asked the node each of its questions, and how long the answers took."""
-
-    def __init__(self) -> None:
-        self.asked: dict[str, tuple[int, float]] = {}
-        """Question to (count, seconds together)."""
-
-    def note(self, question: str, seconds: float) -> None:
-        count, total_s = self.asked.get(question, (0, 0.0))
-        self.asked[question] = (count + 1, total_s + seconds)
-
-
-class _Watched:
-    """A backend whose methods are timed. The method names are the labels: a closed set."""
-
-    def __init__(self, backend: Backend, meter: QuestionMeter) -> None:
-        self._backend = backend
-        self._meter = meter
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._backend, name)
-        if not callable(found):
-            return found
-        timed = partial(_timed, self._meter, name, found)
-        # Found as a plain attribute from now on.
-        setattr(self, name, timed)
-        return timed
-
-
-async def _timed(
-    meter: QuestionMeter, question: str, ask: Callable[..., Any], *given: Any, **named: Any
-) -> Any:
-    begun_s = time.perf_counter()
-    try:
-        return await ask(*given, **named)
-    finally:
-        meter.note(question, time.perf_counter() - begun_s)
-
-
 class _Read(Collector):
     """Reads the parts as they are now."""
 
-    def __init__(self, parts: Parts, feed: Feed, questions: QuestionMeter) -> None:
+    def __init__(self, parts: Parts, feed: Feed, calls: CallMeter) -> None:
         self._parts = parts
         self._feed = feed
-        self._questions = questions
+        self._calls = calls
 
     def describe(self) -> Iterator[Metric]:
         """Nothing, so that registering does not already read."""
@@ -247,14 +204,22 @@ class _Read(Collector):
 
     def _rpc(self) -> Iterator[Metric]:
         yield _gauge("rpc_subscribers", "Followers of blocks and events.", self._feed.count)
-        questions = SummaryMetricFamily(
-            "aios_rpc_question_seconds",
-            "What the RPC asked of the node, refusals included.",
-            labels=["question"],
+        calls = CounterMetricFamily(
+            "aios_rpc_calls",
+            "Calls by outcome: ok, or the code of the refusal. `other` is no method.",
+            labels=["method", "outcome"],
         )
-        for question, (count, seconds) in sorted(self._questions.asked.items()):
-            questions.add_metric([question], count, seconds)
-        yield questions
+        for (method, outcome), count in sorted(self._calls.calls.items()):
+            calls.add_metric([method, outcome], count)
+        yield calls
+        seconds = CounterMetricFamily(
+            "aios_rpc_call_seconds",
+            "Time until they were answered, waits included.",
+            labels=["method"],
+        )
+        for method, total_s in sorted(self._calls.seconds.items()):
+            seconds.add_metric([method], total_s)
+        yield seconds
 
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:

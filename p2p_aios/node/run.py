@@ -4,6 +4,7 @@ import gc
 import logging
 import signal
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from p2p_aios.node.identity import Identity, load_genesis, load_identity
 from p2p_aios.node.logs import configure_logging
 from p2p_aios.node.metrics import Metrics
 from p2p_aios.node.parts import Parts
-from p2p_aios.rpc.app import RpcConfig
+from p2p_aios.rpc.config import RpcConfig
 from p2p_aios.rpc.feed import Feed
 from p2p_aios.rpc.server import serve_rpc
 from p2p_aios.types.block import FinalizedBlock
@@ -126,10 +127,10 @@ async def serve_node(
             parts.finality.listen(lambda _final, _certificate: dispatcher.wake())
             nursery.start_soon(dispatcher.run)
         host, port = config.rpc.address
-        rpc = RpcConfig(host=host, port=port, token=config.rpc.token)
-        backend = metrics.watch(NodeBackend(parts))
+        rpc = RpcConfig(host, port, config.rpc.token, config.rpc.limits)
         routes = (Route("/metrics", metrics.respond, methods=["GET"]),)
-        url = await nursery.start(serve_rpc, backend, feed, rpc, routes)
+        serve = partial(serve_rpc, meter=metrics.calls)
+        url = await nursery.start(serve, NodeBackend(parts), feed, rpc, routes)
         log.info("rpc=%s", url)
         task_status.started(Serving(parts, url))
 

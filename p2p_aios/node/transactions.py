@@ -46,6 +46,8 @@ CHECKS_HERE_MAX: Final = 1
 """Most transactions checked at once without a worker thread, which costs more than one check."""
 GOSSIP_CHECKS_MAX: Final = 2
 """Gossiped batches checked at once, so that a flood of them never keeps a proposal waiting."""
+CLIENT_CHECKS_MAX: Final = 2
+"""Likewise of clients' batches."""
 OWN_BYTES_MAX: Final = 1024
 """More than a transaction of the node's own takes; prices its fee before it exists."""
 EXPIRY_BLOCKS: Final = 120
@@ -72,6 +74,7 @@ class Transactions:
         self._fresh = trio.Event()
         self._signing = trio.Lock()
         self._gossip_checks = trio.CapacityLimiter(GOSSIP_CHECKS_MAX)
+        self._client_checks = trio.CapacityLimiter(CLIENT_CHECKS_MAX)
 
     async def submit(self, raw: bytes) -> Hash:
         """Take a transaction from a client of this node and spread it; its id.
@@ -129,6 +132,17 @@ class Transactions:
             results = iter(fresh)
             found = [known or next(results) for known in found]  # type: ignore[misc]
         return tuple(transaction for transaction in found if transaction is not None)
+
+    async def check_ahead(self, raws: Sequence[bytes]) -> None:
+        """Check in one worker thread what clients will submit, so that the cache knows it then,
+        the good as well as the bad."""
+        unknown = [raw for raw in dict.fromkeys(raws) if raw not in self._checked]
+        fresh = await self._check_unknown(unknown, self._client_checks)
+        for raw, result in zip(unknown, fresh, strict=True):
+            if isinstance(result, Invalid):
+                self._checked.remember_refused(raw, result)
+            else:
+                self._checked.remember(result)
 
     async def _check_unknown(
         self, raws: Sequence[bytes], limiter: trio.CapacityLimiter | None

@@ -60,6 +60,13 @@ class Backend(Protocol):
         """
         ...
 
+    async def check_ahead(self, raws: tuple[bytes, ...]) -> None:
+        """Check form and signature of what is about to be submitted, all at once.
+
+        What is wrong with one of them is told when it is submitted.
+        """
+        ...
+
     async def transaction(self, id: Hash) -> TransactionStatus | None: ...
 
     async def account(self, address: Address, height: Height | None = None) -> AccountView:

@@ -18,6 +18,8 @@ import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Response
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.worker_context import WorkerContext
@@ -44,6 +46,9 @@ log = logging.getLogger(__name__)
 class BoundedProtocol(H11Protocol):
     """HTTP/1.1 and WebSocket alone, uncompressed."""
 
+    is_head = False
+    """Whether what it sends now is better sent with what follows."""
+
     async def _check_protocol(self, event: h11.Request) -> None:
         """No upgrade to HTTP/2: such requests are answered in HTTP/1.1."""
 
@@ -56,6 +61,12 @@ class BoundedProtocol(H11Protocol):
             http_version=request.http_version,
         )
         await super()._create_stream(plain)
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """The head of an answer whose length is known leaves with the first of it: a packet less,
+        and half of what writing costs."""
+        self.is_head = isinstance(event, Response) and _has_length(event)
+        await super().stream_send(event)
 
     def is_overflowing(self) -> bool:
         """Whether a WebSocket message grew beyond its limit."""
@@ -96,6 +107,10 @@ class Applications:
 
         self._nursery.start_soon(_run_application, app, scope, receive, send, incoming)
         return offer
+
+
+def _has_length(response: Response) -> bool:
+    return any(name == b"content-length" for name, _ in response.headers)
 
 
 async def _run_chore(chore: Callable[..., Awaitable[None]], arguments: tuple[Any, ...]) -> None:
@@ -142,6 +157,8 @@ class Connection:
         self._writing = trio.Lock()
         self._reading = trio.CancelScope()
         self._is_finished = False
+        self._head = b""
+        """Of an answer, until its first bytes come."""
         self._protocol: BoundedProtocol
 
     async def run(self) -> None:
@@ -200,8 +217,11 @@ class Connection:
 
     async def _send(self, event: Event) -> None:
         match event:
+            case RawData(data=data) if self._protocol.is_head:
+                self._head = data
             case RawData(data=data):
-                await self._write(data)
+                head, self._head = self._head, b""
+                await self._write(head + data)
             case Updated(idle=is_idle):
                 self._set_idle(is_idle)
             case Closed():

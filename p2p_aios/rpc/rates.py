@@ -33,24 +33,37 @@ class Rates:
         More than a whole bucket at once costs a whole bucket: else it could never be asked.
         """
         calls = min(calls, self._burst)
-        key = _network_of(client)
-        left, since_s = self._buckets.pop(key, (float(self._burst), now_s))
-        left = min(self._burst, left + (now_s - since_s) * self._calls_per_s)
-        is_allowed = left >= calls
-        self._buckets[key] = (left - calls if is_allowed else left, now_s)
+        left = self._left(client, now_s)
+        if left >= calls:
+            self._keep(client, left - calls, now_s)
+            return
+        self._keep(client, left, now_s)
+        retry_ms = int(1000 * (calls - left) / self._calls_per_s) + 1
+        raise Unavailable(
+            "rate_limited",
+            f"more than {self._calls_per_s} calls/s from your address; wait {retry_ms} ms, "
+            "or use the node's token",
+            retry_ms=retry_ms,
+        )
+
+    def owe(self, client: str, calls: int, now_s: float) -> None:
+        """Take what was used already, though it be more than is left."""
+        self._keep(client, self._left(client, now_s) - calls, now_s)
+
+    def _left(self, client: str, now_s: float) -> float:
+        left, since_s = self._buckets.get(network_of(client), (float(self._burst), now_s))
+        return min(self._burst, left + (now_s - since_s) * self._calls_per_s)
+
+    def _keep(self, client: str, left: float, now_s: float) -> None:
+        key = network_of(client)
+        self._buckets.pop(key, None)
+        self._buckets[key] = (left, now_s)
         if len(self._buckets) > CLIENTS_MAX:
             del self._buckets[next(iter(self._buckets))]
-        if not is_allowed:
-            retry_ms = int(1000 * (calls - left) / self._calls_per_s) + 1
-            raise Unavailable(
-                "rate_limited",
-                f"more than {self._calls_per_s} calls/s from your address; wait {retry_ms} ms, "
-                "or use the node's token",
-                retry_ms=retry_ms,
-            )
 
 
-def _network_of(client: str) -> str:
+def network_of(client: str) -> str:
+    """What stands for a client: its IPv4 address, or the network of its IPv6 address."""
     try:
         address = ip_address(client)
     except ValueError:

@@ -9,7 +9,7 @@ Parameters are a frozen dataclass, read from JSON by its schema; a field with a 
 out. So a description of the whole interface can be derived from the registry alone.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final, TypeVar
 
@@ -31,6 +31,8 @@ class Service:
 
 
 Handler = Callable[[Service, Any], Awaitable[Any]]
+Prepare = Callable[[Service, Sequence[Any]], Awaitable[None]]
+"""Does beforehand, for the parameters of several calls at once, what is cheaper so."""
 JSON: Final = object()
 """As a method's result: JSON already, of a shape that no annotation describes."""
 
@@ -47,6 +49,9 @@ class Method:
     summary: str
     is_on_socket: bool = False
     """Whether it needs a WebSocket."""
+    prepare: Prepare | None = None
+    """Runs once for all calls in a message of the methods that share it; whatever becomes of it
+    changes no answer."""
 
     def write(self, result: Any) -> Any:
         """What a handler returned, as JSON."""
@@ -65,12 +70,15 @@ def method(
     *,
     changes_state: bool = False,
     is_on_socket: bool = False,
+    prepare: Callable[[Service, Sequence[P]], Awaitable[None]] | None = None,
 ) -> Callable[[Callable[[Service, P], Awaitable[Any]]], Method]:
     """Make a handler a method; its docstring's first line is the summary."""
 
     def build(handle: Callable[[Service, P], Awaitable[Any]]) -> Method:
         summary = (handle.__doc__ or "").partition("\n")[0]
-        return Method(name, parameters, result, handle, changes_state, summary, is_on_socket)
+        return Method(
+            name, parameters, result, handle, changes_state, summary, is_on_socket, prepare
+        )
 
     return build
 

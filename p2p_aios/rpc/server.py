@@ -1,6 +1,8 @@
 """Serves the RPC on a TCP port."""
 
 import logging
+import socket
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -10,15 +12,21 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from p2p_aios.errors import Invalid, Unavailable
-from p2p_aios.rpc.app import RpcConfig, is_loopback, make_app
+from p2p_aios.rpc.app import make_app
 from p2p_aios.rpc.backend import Backend
+from p2p_aios.rpc.config import RpcConfig, RpcLimits
 from p2p_aios.rpc.connection import Connection
 from p2p_aios.rpc.feed import Feed
+from p2p_aios.rpc.gate import is_loopback
+from p2p_aios.rpc.meter import CallMeter
+from p2p_aios.rpc.rates import network_of
 from p2p_aios.rpc.registry import Service
 
 HEADER_BYTES_MAX: Final = 16 * 1024
 PING_S: Final = 20
 """Between WebSocket pings: keeps middleboxes from forgetting the connection."""
+DEAD_S: Final = 60
+"""After which bytes that nobody acknowledged end a connection."""
 _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 log = logging.getLogger(__name__)
@@ -30,9 +38,10 @@ async def serve_rpc(
     config: RpcConfig,
     routes: Sequence[BaseRoute] = (),
     *,
+    meter: CallMeter | None = None,
     task_status: Any = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled; starts with the base URL it listens on.
+    """Serve until cancelled; starts with the base URL it listens on. `meter` notes every call.
 
     Raises Invalid(`token_required`), Unavailable(`port_unavailable`), Corrupt (in a group).
     """
@@ -42,9 +51,9 @@ async def serve_rpc(
             f"the RPC would listen on {config.host}, open to others; set a token or use 127.0.0.1",
         )
     listeners = await _open_listeners(config)
-    app = make_app(Service(backend, feed), config, routes)
+    app = make_app(Service(backend, feed), config, meter or CallMeter(), routes)
     async with trio.open_nursery() as connections:
-        acceptor = Acceptor(app, config, connections)
+        acceptor = Acceptor(app, config)
         port = listeners[0].socket.getsockname()[1]
         host = f"[{config.host}]" if ":" in config.host else config.host
         task_status.started(f"http://{host}:{port}")
@@ -54,24 +63,54 @@ async def serve_rpc(
 class Acceptor:
     """Turns sockets into connections, so many at a time."""
 
-    def __init__(self, app: ASGIApp, config: RpcConfig, connections: trio.Nursery) -> None:
+    def __init__(self, app: ASGIApp, config: RpcConfig) -> None:
         self._app = app
-        self._config = config
-        self._connections = connections
-        self._engine = _configure_engine(config)
+        self._limits = config.limits
+        self._engine = _configure_engine(config.limits)
+        self._open: Counter[str] = Counter()
+        """Connections of each client."""
 
     async def accept(self, stream: trio.SocketStream) -> None:
         """Serve one connection."""
-        # This task is one of them.
-        if len(self._connections.child_tasks) > self._config.connections_max:
-            with trio.move_on_after(1):
-                try:
-                    await stream.send_all(_FULL)
-                except trio.BrokenResourceError:
-                    log.debug("a refused client left early")
+        try:
+            host = str(stream.socket.getpeername()[0])
+        except OSError:  # it is gone again
             await trio.aclose_forcefully(stream)
             return
-        await Connection(self._app, self._engine, stream).run()
+        if not self._has_room(host):
+            await _turn_away(stream)
+            return
+        client = network_of(host)
+        self._open[client] += 1
+        try:
+            _give_up_on_the_dead(stream)
+            await Connection(self._app, self._engine, stream).run()
+        finally:
+            self._open[client] -= 1
+            self._open += Counter()  # forgets who has none
+
+    def _has_room(self, host: str) -> bool:
+        limits = self._limits
+        if self._open.total() >= limits.connections_max:
+            return False
+        if is_loopback(host) and not limits.limits_loopback:
+            return True
+        return self._open[network_of(host)] < limits.client_connections_max
+
+
+async def _turn_away(stream: trio.SocketStream) -> None:
+    with trio.move_on_after(1):
+        try:
+            await stream.send_all(_FULL)
+        except trio.BrokenResourceError:
+            log.debug("a refused client left early")
+    await trio.aclose_forcefully(stream)
+
+
+def _give_up_on_the_dead(stream: trio.SocketStream) -> None:
+    """Whoever vanished without a word acknowledges nothing: our pings find that out."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * DEAD_S)
 
 
 async def _open_listeners(config: RpcConfig) -> list[trio.SocketListener]:
@@ -85,12 +124,12 @@ async def _open_listeners(config: RpcConfig) -> list[trio.SocketListener]:
         ) from None
 
 
-def _configure_engine(config: RpcConfig) -> Config:
+def _configure_engine(limits: RpcLimits) -> Config:
     engine: Any = Config()
     engine.errorlog = None
     engine.include_server_header = False
     engine.h11_max_incomplete_size = HEADER_BYTES_MAX
-    engine.websocket_max_message_size = config.body_bytes_max
+    engine.websocket_max_message_size = limits.body_bytes_max
     engine.websocket_ping_interval = PING_S
     engine.keep_alive_max_requests = 1_000_000
     result: Config = engine

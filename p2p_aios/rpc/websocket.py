@@ -15,8 +15,10 @@ from typing import Final
 import trio
 from starlette.websockets import WebSocket
 
-from p2p_aios.errors import Invalid
-from p2p_aios.rpc.dispatch import Dispatcher
+from p2p_aios.errors import Invalid, Unavailable
+from p2p_aios.rpc.bodies import Unsent
+from p2p_aios.rpc.dispatch import Dispatcher, write_json
+from p2p_aios.rpc.faults import error_response
 from p2p_aios.rpc.feed import Follower
 from p2p_aios.rpc.registry import Method, Service
 from p2p_aios.rpc.topics import (
@@ -50,9 +52,10 @@ class Subscription:
 class Session:
     """One WebSocket: its calls in work and its subscriptions."""
 
-    def __init__(self, socket: WebSocket, dispatcher: Dispatcher) -> None:
+    def __init__(self, socket: WebSocket, dispatcher: Dispatcher, unsent: Unsent) -> None:
         self._socket = socket
         self._dispatcher = dispatcher
+        self._unsent = unsent
         self._feed = dispatcher.service.feed
         self._calls = trio.Semaphore(CALLS_MAX)
         self._writing = trio.Lock()
@@ -89,12 +92,19 @@ class Session:
             methods = {**self._dispatcher.methods, **self._session_methods(opened)}
             answer = await replace(self._dispatcher, methods=methods).answer(message)
             if answer is not None:
-                await self._send(answer.decode("ascii"))
+                await self._send_answer(answer)
         finally:
             self._calls.release()
         # Only now, so that no notification overtakes the answer that names its subscription.
         for subscription in opened:
             nursery.start_soon(self._forward, subscription)
+
+    async def _send_answer(self, answer: bytes) -> None:
+        try:
+            with self._unsent.holding(len(answer)):
+                await self._send(answer.decode("ascii"))
+        except Unavailable as fault:
+            await self._send(write_json(error_response(fault)).decode("ascii"))
 
     def _session_methods(self, opened: list[Subscription]) -> dict[str, Method]:
         async def begin(_: Service, asked: Subscribe) -> int:

@@ -16,7 +16,7 @@ from p2p_aios.cli.keyring import add_key
 from p2p_aios.cli.main import main
 from p2p_aios.cli.session import open_session
 from p2p_aios.crypto.keys import KeyPair
-from p2p_aios.rpc.app import RpcConfig
+from p2p_aios.rpc.config import RpcConfig
 from p2p_aios.rpc.server import serve_rpc
 from tests.rpc.memory_backend import ALICE, BOB, MemoryBackend
 

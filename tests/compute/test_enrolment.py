@@ -9,7 +9,7 @@ import trio
 
 from compute.enrolment import LOOPBACK_FIRST, PIN, address_towards, settle_chain
 from p2p_aios.errors import Invalid, Unavailable
-from p2p_aios.rpc.app import RpcConfig
+from p2p_aios.rpc.config import RpcConfig
 from p2p_aios.rpc.server import serve_rpc
 from p2p_aios.units import Address, Hash
 from tests.rpc.memory_backend import MemoryBackend

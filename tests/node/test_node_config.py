@@ -17,6 +17,7 @@ from p2p_aios.node.config import (
     load_config,
 )
 from p2p_aios.node.identity import load_genesis, load_identity
+from p2p_aios.rpc.config import RpcLimits
 from tests.node.founders import Founders, key
 
 LEAST = """
@@ -58,7 +59,8 @@ def test_every_section_is_read(tmp_path: Path) -> None:
             tmp_path,
             LEAST
             + 'peers = ["/ip4/127.0.0.1/tcp/1/p2p/16U"]\n'
-            + '[rpc]\nlisten = "[::1]:0"\ntoken = "secret"\n'
+            + '[rpc]\nlisten = "[::1]:0"\ntoken = "sixteen letters."\n'
+            + "[rpc.limits]\ncalls_per_s = 7\ncalls_burst = 70\nlimits_loopback = true\n"
             + '[compute]\nray_address = "127.0.0.2:1"\nray_token_file = "/token"\nnode_ip = "::1"\n'
             + "[store]\nkeep_blocks = 0\nblob_quota_bytes = 1\n"
             + '[log]\nlevel = "DEBUG"\nformat = "json"\n',
@@ -68,6 +70,8 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         "/ip4/127.0.0.1/tcp/0", ("/ip4/127.0.0.1/tcp/1/p2p/16U",)
     )
     assert config.rpc.address == ("::1", 0)
+    assert config.rpc.token == "sixteen letters."
+    assert config.rpc.limits == RpcLimits(calls_per_s=7, calls_burst=70, limits_loopback=True)
     assert config.compute == ComputeSection("127.0.0.2:1", Path("/token"), "::1")
     assert (config.store.keep_blocks, config.log.level) == (0, "DEBUG")
     assert config.log.format == "json"
@@ -84,6 +88,24 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         ("[rpc]\nlisten = ':8645'", "invalid config_malformed: rpc.listen"),
         ("[rpc]\nlisten = 'localhost:99999'", "invalid config_malformed: rpc.listen"),
         ("[rpc]\nlisten = 'localhost:http'", "invalid config_malformed: rpc.listen"),
+        ("[rpc]\ntoken = 'secret'", "invalid config_out_of_range: rpc.token has 6 characters; "),
+        ("[rpc.limits]\ncalls = 7", "invalid unknown_config_key: unknown rpc.limits.calls; known"),
+        (
+            "[rpc.limits]\ncalls_per_s = 0",
+            "invalid config_out_of_range: rpc.limits.calls_per_s is 0; allowed are 1 to 1000000",
+        ),
+        (
+            "[rpc.limits]\nconnections_max = 65537",
+            "invalid config_out_of_range: rpc.limits.connections_max is 65537; allowed are 1 to",
+        ),
+        (
+            "[rpc.limits]\ncalls_burst = 10.5",
+            "invalid config_malformed: rpc.limits.calls_burst must be of type int",
+        ),
+        (
+            "[rpc.limits]\nlimits_loopback = 'yes'",
+            "invalid config_malformed: rpc.limits.limits_loopback must be of type bool",
+        ),
         ("peers = 'one'", "invalid config_malformed: network.peers must be a list of strings"),
         ("peers = [1]", "invalid config_malformed: network.peers must be a list of strings"),
         ("[store]\nkeep_blocks = 'all'", "invalid config_malformed: store.keep_blocks"),

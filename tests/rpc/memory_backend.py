@@ -231,6 +231,9 @@ class MemoryBackend:
         self.waiting.append(transaction)
         return transaction.id
 
+    async def check_ahead(self, raws: tuple[bytes, ...]) -> None:
+        self.checked_ahead.append(raws)
+
     async def transaction(self, id: Hash) -> TransactionStatus | None:
         if id in self.final:
             return self.final[id]

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import trio
 
-from p2p_aios.rpc.app import RpcConfig
+from p2p_aios.rpc.config import RpcConfig
 from p2p_aios.rpc.server import serve_rpc
 from tests.rpc.memory_backend import MemoryBackend
 

@@ -12,7 +12,7 @@ from trio_websocket import open_websocket_url
 
 from p2p_aios.errors import Corrupt, Invalid, Unavailable
 from p2p_aios.rpc import app, connection
-from p2p_aios.rpc.app import RpcConfig
+from p2p_aios.rpc.config import RpcConfig, RpcLimits
 from p2p_aios.rpc.dispatch import MESSAGE_S_MAX, Dispatcher
 from p2p_aios.rpc.feed import Feed
 from p2p_aios.rpc.methods import METHODS
@@ -111,14 +111,16 @@ async def test_batches_answer_each_call_in_order_and_skip_notifications() -> Non
 
 
 async def test_batch_too_large() -> None:
-    async with serving(RpcConfig(port=0, batch_max=3)) as served:
+    async with serving(RpcConfig(port=0, limits=RpcLimits(batch_max=3))) as served:
         assert len((await served.post(f"[{GOOD},{GOOD},{GOOD}]")).json()) == 3
         refused = await code_of(served, f"[{GOOD},{GOOD},{GOOD},{GOOD}]")
         assert refused == (-32000, "batch_too_large")
 
 
 async def test_body_too_large_announced_or_not() -> None:
-    async with serving(RpcConfig(port=0, body_bytes_max=2048, blob_bytes_max=4096)) as served:
+    async with serving(
+        RpcConfig(port=0, limits=RpcLimits(body_bytes_max=2048, blob_bytes_max=4096))
+    ) as served:
 
         async def stream() -> AsyncIterator[bytes]:
             for _ in range(64):
@@ -135,7 +137,7 @@ async def test_body_too_large_announced_or_not() -> None:
 
 
 async def test_client_that_never_ends_its_oversized_body_leaves_nothing_behind() -> None:
-    async with serving(RpcConfig(port=0, body_bytes_max=2048)) as served:
+    async with serving(RpcConfig(port=0, limits=RpcLimits(body_bytes_max=2048))) as served:
         before = len(trio.lowlevel.current_root_task().child_nurseries)
         stream = await trio.open_tcp_stream("127.0.0.1", served.port)
         await stream.send_all(
@@ -196,7 +198,7 @@ async def test_garbage_on_the_port(garbage: bytes) -> None:
 
 
 async def test_connections_are_bounded() -> None:
-    async with serving(RpcConfig(port=0, connections_max=3)) as served:
+    async with serving(RpcConfig(port=0, limits=RpcLimits(connections_max=3))) as served:
         await assert_alive(served)
         held = [await trio.open_tcp_stream("127.0.0.1", served.port) for _ in range(2)]
         await trio.sleep(0.05)

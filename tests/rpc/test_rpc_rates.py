@@ -7,13 +7,13 @@ import pytest
 from trio_websocket import open_websocket_url
 
 from p2p_aios.errors import Unavailable
-from p2p_aios.rpc.app import RpcConfig
+from p2p_aios.rpc.config import RpcConfig, RpcLimits
 from p2p_aios.rpc.rates import CLIENTS_MAX, Rates
 from p2p_aios.sdk import Client
 from tests.rpc.serving import serving
 
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "supply.get"}
-TIGHT = RpcConfig(port=0, calls_per_s=5, calls_burst=10, limits_loopback=True)
+TIGHT = RpcConfig(port=0, limits=RpcLimits(calls_per_s=5, calls_burst=10, limits_loopback=True))
 TOKEN = "sixteen characters"
 
 
@@ -107,8 +107,10 @@ async def test_garbage_counts_and_so_do_messages_over_websocket() -> None:
 
 
 async def test_the_token_and_this_machine_are_exempt() -> None:
-    locked = RpcConfig(port=0, token=TOKEN, calls_per_s=1, calls_burst=1, limits_loopback=True)
-    open_ = RpcConfig(port=0, calls_per_s=1, calls_burst=1)
+    locked = RpcConfig(
+        port=0, token=TOKEN, limits=RpcLimits(calls_per_s=1, calls_burst=1, limits_loopback=True)
+    )
+    open_ = RpcConfig(port=0, limits=RpcLimits(calls_per_s=1, calls_burst=1))
     for config, headers in ((locked, {"authorization": f"Bearer {TOKEN}"}), (open_, {})):
         async with serving(config) as served:
             for _ in range(5):

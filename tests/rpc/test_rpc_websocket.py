@@ -12,7 +12,7 @@ from p2p_aios.codec import schema
 from p2p_aios.codec.cid import cid_of
 from p2p_aios.crypto.keys import format_address
 from p2p_aios.rpc import connection
-from p2p_aios.rpc.app import RpcConfig
+from p2p_aios.rpc.config import RpcConfig, RpcLimits
 from p2p_aios.rpc.feed import Feed
 from p2p_aios.rpc.websocket import SUBSCRIPTIONS_MAX
 from p2p_aios.types.event import RoundVoided, UpdateRefused
@@ -210,7 +210,7 @@ async def test_client_that_stops_reading_is_dropped_and_others_are_served(
 
 
 async def test_oversized_messages_end_the_connection() -> None:
-    async with serving(RpcConfig(port=0, body_bytes_max=4096)) as served:
+    async with serving(RpcConfig(port=0, limits=RpcLimits(body_bytes_max=4096))) as served:
         async with ws(served) as socket:
             await socket.send_message("x" * 5000)
             with pytest.raises(ConnectionClosed) as caught, trio.fail_after(5):

@@ -8,7 +8,7 @@ import trio
 from p2p_aios.codec.cid import cid_of
 from p2p_aios.crypto.keys import format_address
 from p2p_aios.errors import Invalid, Unavailable
-from p2p_aios.rpc.app import RpcConfig
+from p2p_aios.rpc.config import RpcConfig
 from p2p_aios.rpc.feed import Feed
 from p2p_aios.rpc.methods import METHODS
 from p2p_aios.sdk import Client, sign_action

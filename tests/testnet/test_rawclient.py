@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from p2p_aios.errors import Unavailable
-from p2p_aios.rpc.app import RpcConfig
+from p2p_aios.rpc.config import RpcConfig, RpcLimits
 from testnet.bench.rawclient import RawConnection
 from testnet.bench.rpc import SUBSCRIBE
 from tests.rpc.serving import serving
@@ -34,7 +34,7 @@ async def test_subscribers_receive_what_is_finalized() -> None:
 
 
 async def test_what_is_no_answer_is_said() -> None:
-    async with serving(RpcConfig(port=0, connections_max=1)) as served:
+    async with serving(RpcConfig(port=0, limits=RpcLimits(connections_max=1))) as served:
         async with RawConnection(served.port) as connection:
             wrong = connection.request(b"").replace(b"application/json", b"text/plain")
             with pytest.raises(Unavailable) as caught:

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from p2p_aios.codec.limits import Range
 from p2p_aios.errors import Invalid
-from p2p_aios.rpc.methods.transaction import SubmitTransaction, submit_action
+from p2p_aios.rpc.methods.transaction import SubmitTransaction, check_ahead, submit_action
 from p2p_aios.rpc.registry import Service, method
 from p2p_aios.types.compute import JobId, SubmitJob
 from p2p_aios.types.views import LISTING_MAX, PAGE_MAX, Jobs, JobView, Workers, WorkerView
@@ -45,7 +45,7 @@ async def list_workers(service: Service, asked: ListWorkers) -> tuple[WorkerView
     return await service.backend.workers(asked.after, asked.limit, asked.height)
 
 
-@method("job.submit", SubmitTransaction, JobId, changes_state=True)
+@method("job.submit", SubmitTransaction, JobId, changes_state=True, prepare=check_ahead)
 async def submit_job(service: Service, asked: SubmitTransaction) -> JobId:
     """Submit a signed SubmitJob; the job's id."""
     return await submit_action(service, asked.raw, SubmitJob)

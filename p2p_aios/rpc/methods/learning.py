@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from p2p_aios.codec.limits import Range
 from p2p_aios.errors import Invalid
-from p2p_aios.rpc.methods.transaction import SubmitTransaction, submit_action
+from p2p_aios.rpc.methods.transaction import SubmitTransaction, check_ahead, submit_action
 from p2p_aios.rpc.registry import Service, method
 from p2p_aios.types.learning import Round, SubmitTask, TaskId
 from p2p_aios.types.views import PAGE_MAX, Rounds, RoundView, Tasks, TaskView
@@ -47,7 +47,7 @@ class ListRounds:
     """State after this block; none: the latest."""
 
 
-@method("learn.submit", SubmitTransaction, TaskId, changes_state=True)
+@method("learn.submit", SubmitTransaction, TaskId, changes_state=True, prepare=check_ahead)
 async def submit_task(service: Service, asked: SubmitTransaction) -> TaskId:
     """Submit a signed SubmitTask; the task's id."""
     return await submit_action(service, asked.raw, SubmitTask)

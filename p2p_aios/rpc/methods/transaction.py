@@ -1,5 +1,6 @@
 """`tx.*`: submit a transaction and learn what became of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -33,7 +34,12 @@ class WaitTransaction:
     timeout_ms: Annotated[int, Range(0, WAIT_MS_MAX)] = WAIT_MS_MAX
 
 
-@method("tx.submit", SubmitTransaction, Hash, changes_state=True)
+async def check_ahead(service: Service, asked: Sequence[SubmitTransaction]) -> None:
+    """What many submissions in one message do beforehand: a worker thread checks signatures."""
+    await service.backend.check_ahead(tuple(each.raw for each in asked))
+
+
+@method("tx.submit", SubmitTransaction, Hash, changes_state=True, prepare=check_ahead)
 async def submit(service: Service, asked: SubmitTransaction) -> Hash:
     """Admit a signed transaction; its id, or the code of what is wrong with it."""
     return await service.backend.submit(asked.raw)
