@@ -9,18 +9,25 @@ from typing import Final
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.ledger.accounts import account_of, check_form, check_funds
 from p2p_aios.ledger.attestation import check_attestation
+from p2p_aios.ledger.beacon import check_anchor
+from p2p_aios.ledger.environment import epoch_of
 from p2p_aios.ledger.jobs import check_order, check_receipt
 from p2p_aios.ledger.records import Account, JobStatus, RoundPhase
 from p2p_aios.ledger.rounds import check_commit, check_reveal
 from p2p_aios.ledger.state import State, StateReader
-from p2p_aios.ledger.tables import JOBS, ROUNDS, TASKS, round_key
+from p2p_aios.ledger.tables import CHAIN, JOBS, ROUNDS, TASKS, round_key
 from p2p_aios.ledger.tasks import check_task
 from p2p_aios.ledger.waivers import require_payable
 from p2p_aios.ledger.workers import check_offer
 from p2p_aios.params import Params
 from p2p_aios.types.compute import RegisterWorker, SubmitJob, SubmitReceipt
 from p2p_aios.types.learning import AttestRound, CommitUpdate, RevealUpdate, SubmitTask
-from p2p_aios.types.transaction import Action, CheckedTransaction, Transfer
+from p2p_aios.types.transaction import (
+    Action,
+    CheckedTransaction,
+    SetBeaconAnchor,
+    Transfer,
+)
 from p2p_aios.units import Height
 
 NONCES_AHEAD_MAX: Final = 64
@@ -74,6 +81,8 @@ def _check_action(state: State, params: Params, transaction: CheckedTransaction)
             check_task(params, action)
         case RegisterWorker() as action:
             check_offer(state, sender, action)
+        case SetBeaconAnchor():
+            check_anchor(state, sender, epoch_of(state.require(CHAIN).height, params))
         case _:
             pass
 

@@ -2,7 +2,8 @@
 
 Deviation: a new anchor counts two epochs after its registration, not at once. Whoever leads two
 blocks in a row knows the mix after the first; could it change its chain there, it would choose the
-mix after the second. With two epochs between, a reveal is fixed before the mix it meets is known.
+mix after the second. With two epochs between, a reveal is fixed before the mix it meets is known;
+for the same reason a successor cannot be replaced, nor put off, before it counts.
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from p2p_aios.crypto.hashing import sha256, signing_digest
 from p2p_aios.errors import Invalid
 from p2p_aios.ledger.environment import Environment
 from p2p_aios.ledger.records import Chain, Validator
+from p2p_aios.ledger.state import State
 from p2p_aios.ledger.tables import CHAIN, VALIDATORS
 from p2p_aios.types.transaction import SetBeaconAnchor
 from p2p_aios.units import Address, Epoch, Hash
@@ -69,11 +71,26 @@ def is_anchor_pending(validator: Validator, epoch: Epoch) -> bool:
     return validator.next_anchor is not None and validator.next_anchor_epoch > epoch
 
 
-def set_beacon_anchor(env: Environment, sender: Address, action: SetBeaconAnchor) -> None:
-    """Register the chain that replaces the sender's. Raises Invalid(`not_a_validator`)."""
-    validator = env.state.get(VALIDATORS, sender)
+def check_anchor(state: State, sender: Address, epoch: Epoch) -> Validator:
+    """The sender's record, if it may register a chain in a block of `epoch`.
+
+    Raises Invalid: `not_a_validator`, `beacon_anchor_pending`.
+    """
+    validator = state.get(VALIDATORS, sender)
     if validator is None:
         raise Invalid("not_a_validator", "only a validator's key registers a beacon anchor")
+    if is_anchor_pending(validator, epoch):
+        raise Invalid(
+            "beacon_anchor_pending",
+            f"the anchor registered last counts from epoch {validator.next_anchor_epoch}; "
+            "register another one then",
+        )
+    return validator
+
+
+def set_beacon_anchor(env: Environment, sender: Address, action: SetBeaconAnchor) -> None:
+    """Register the chain that replaces the sender's. Raises as `check_anchor`."""
+    validator = check_anchor(env.state, sender, env.context.epoch)
     current = _with_due_anchor(validator, env.context.epoch)
     due = Epoch(env.context.epoch + ANCHOR_DELAY_EPOCHS)
     successor = replace(current, next_anchor=action.anchor, next_anchor_epoch=due)

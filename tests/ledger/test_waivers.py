@@ -35,20 +35,20 @@ def test_a_validator_registers_its_next_chain_for_nothing() -> None:
     assert validator.next_anchor == anchor("next").anchor
 
 
-def test_while_one_is_pending_a_second_costs() -> None:
+def test_while_one_is_pending_there_is_no_second() -> None:
     world = World()
     world.block(world.free(VALIDATOR, anchor("next")))
     again = world.free(VALIDATOR, anchor("other"))
-    with pytest.raises(Invalid, match="fee_too_low"):
+    with pytest.raises(Invalid, match="beacon_anchor_pending"):
         check_admission(world.state, PARAMS, Height(world.height), again)
-    assert refusal_of(world, again) == "fee_too_low"
+    assert refusal_of(world, again) == "beacon_anchor_pending"
 
 
 def test_two_in_one_block_are_one_too_many() -> None:
     world = World()
     first = world.free(VALIDATOR, anchor("next"))
     second = world.transaction(VALIDATOR, anchor("other"), fee=Amount(0), nonce=1)
-    assert refusal_of(world, first, second) == "fee_too_low"
+    assert refusal_of(world, first, second) == "beacon_anchor_pending"
 
 
 def test_once_the_successor_counts_the_next_is_free_again() -> None:
@@ -68,7 +68,7 @@ def test_once_the_successor_counts_the_next_is_free_again() -> None:
 @pytest.mark.parametrize("sender", [ALICE, key("stranger")])
 def test_nobody_else_registers_for_nothing(sender: object) -> None:
     world = World()
-    assert refusal_of(world, world.free(sender, anchor("next"))) == "fee_too_low"
+    assert refusal_of(world, world.free(sender, anchor("next"))) == "not_a_validator"
 
 
 def test_a_validator_pays_for_everything_else() -> None:

@@ -173,9 +173,10 @@ class World:
             events.extend(self.events)
         return events
 
-    def do(self, *pairs: tuple[KeyPair, Action]) -> tuple[str, ...]:
+    def do(self, *pairs: tuple[KeyPair, Action], **context: Any) -> tuple[str, ...]:
         """One block with these actions, at most one of each sender; returns the receipts' codes."""
-        execution = self.block(*(self.transaction(sender, action) for sender, action in pairs))
+        signed = [self.transaction(sender, action) for sender, action in pairs]
+        execution = self.block(*signed, **context)
         return tuple(receipt.code for receipt in execution.receipts)
 
     def free(self, sender: KeyPair, action: Action) -> CheckedTransaction:
