@@ -35,13 +35,17 @@ WAIT_BLOCKS_MAX: Final = 240
 
 
 def check_order(params: Params, order: SubmitJob) -> None:
-    """Raises Invalid: `window_too_long`, `cid_malformed`, or those of `cbor.decode`."""
+    """Raises Invalid: `window_too_long`, `cid_malformed`, `arguments_malformed`."""
     if order.window_blocks > params.window_blocks_max:
         raise Invalid("window_too_long", f"at most {params.window_blocks_max} blocks are allowed")
     if not all(is_cid(cid) for cid in order.inputs):
         raise Invalid("cid_malformed", "an input is not a raw or dag-cbor sha2-256 CIDv1")
     if order.arguments:
-        cbor.decode(order.arguments)
+        try:
+            cbor.decode(order.arguments)
+        except Invalid as error:
+            # Receipts hold this code: it must not depend on how the CBOR library looks for faults.
+            raise Invalid("arguments_malformed", error.message) from None
 
 
 def submit_job(env: Environment, sender: Address, id: JobId, order: SubmitJob) -> None:

@@ -131,8 +131,9 @@ def test_a_job_escrows_its_payment_and_the_next_block_assigns_it() -> None:
     [
         ({"window_blocks": 1201}, "window_too_long"),
         ({"inputs": (bytes(36),)}, "cid_malformed"),
-        ({"arguments": b"\xff"}, "cbor_malformed"),
-        ({"arguments": b"\x18\x01"}, "cbor_not_canonical"),
+        ({"arguments": b"\xff"}, "arguments_malformed"),
+        ({"arguments": b"\x18\x01"}, "arguments_malformed"),
+        ({"arguments": b"\x9f\x18\x01\xff\xc2"}, "arguments_malformed"),
         ({"payment": FUNDS}, "funds_insufficient"),
     ],
 )
