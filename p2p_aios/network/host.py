@@ -2,7 +2,7 @@
 
 Stock py-libp2p 0.8.1 ends the whole process on an exception in any stream handler, and keeps no
 account of who misbehaved. Here every inbound stream runs under one guard (`_serve_stream`), every
-connection passes one admission rule (`_admit`), and whoever sends garbage is disconnected and
+connection passes one rule (`admission`), and whoever sends garbage is disconnected and
 refused for a bounded time.
 """
 
@@ -15,11 +15,13 @@ from typing import Any, Final, Literal
 import trio
 from libp2p.abc import INotifee
 from libp2p.host.basic_host import BasicHost
+from libp2p.identity.identify_push import ID_PUSH
 from libp2p.peer.id import ID
 from libp2p.tools.anyio_service.exceptions import LifecycleError
 from multiaddr import Multiaddr
 
 from p2p_aios.errors import Invalid, Unavailable
+from p2p_aios.network.admission import Admission, Link
 from p2p_aios.network.config import NetworkConfig
 from p2p_aios.network.identity import PeerAddress, address_of, format_peer, lib_key_pair
 from p2p_aios.network.lifetime import open_shielded
@@ -30,8 +32,6 @@ from p2p_aios.network.wire import Stream
 
 INBOUND_STREAMS_MAX: Final = 64
 """Streams one peer may hold open towards us."""
-CONNECTIONS_PER_PEER_MAX: Final = 2
-"""Two, since both sides may dial at the same moment."""
 OPEN_STREAM_S_MAX: Final = 5.0
 DIAL_S_MAX: Final = 2 * UPGRADE_S_MAX
 
@@ -64,11 +64,13 @@ class Host:
         self.config = config
         self.peer: bytes = bytes(peer_id.to_bytes())
         """Our own binary peer id."""
-        self._known: dict[str, frozenset[bytes]] = {}
+        self._admission = Admission(self.peer, config.connections_max, config.known_reserved)
         self.penalties = Penalties()
         self._swarm = GuardedSwarm(key_pair, peer_id, config.connections_max, self._admit)
         self.lib = BasicHost(self._swarm, disable_identify_address_discovery=True)
         """libp2p's host, for this package only."""
+        # What a peer pushes is added to what it pushed before, without end; `identify` asks once.
+        self.lib.remove_stream_handler(ID_PUSH)
         self._swarm.set_stream_handler(self._serve_stream)
         self._swarm.register_notifee(_Notifee(self))
         self._inbound_streams: dict[bytes, int] = {}
@@ -150,11 +152,11 @@ class Host:
 
     def set_known(self, source: str, peers: frozenset[bytes]) -> None:
         """Name the peers that may use the reserved connections, by the part that knows them."""
-        self._known[source] = peers
+        self._admission.set_known(source, peers)
 
     def is_known(self, peer: bytes) -> bool:
         """Whether some part of this node has named the peer."""
-        return any(peer in peers for peers in self._known.values())
+        return self._admission.is_known(peer)
 
     def penalize(self, peer: bytes, points: int, why: str) -> None:
         """Count a misdeed; a peer over the limit is disconnected and refused for a while."""
@@ -170,21 +172,11 @@ class Host:
     def is_banned(self, peer: bytes) -> bool:
         return self.penalties.is_banned(peer, trio.current_time())
 
-    def _admit(self, peer: bytes, direction: str) -> str | None:
-        connections = [c for c in self._swarm.get_connections() if not c.is_closed]
-        same = sum(c.muxed_conn.peer_id.to_bytes() == peer for c in connections)
-        room = self.config.connections_max
-        if not self.is_known(peer):
-            room -= self.config.known_reserved
-        if peer == self.peer:
-            return "this is ourselves"
-        if self.is_banned(peer):
+    def _admit(self, connection: Any) -> str | None:
+        if self.is_banned(connection.peer_id.to_bytes()):
             return "the peer is banned"
-        if same >= CONNECTIONS_PER_PEER_MAX:
-            return "the peer has its connections"
-        if len(connections) >= room:
-            return f"no room for another {direction} connection"
-        return None
+        held = [_link(c.muxed_conn) for c in self._swarm.get_connections() if not c.is_closed]
+        return self._admission.refusal(_link(connection), held)
 
     async def _serve_stream(self, stream: Any) -> None:
         """The guard around every inbound stream of every protocol, libp2p's own included."""
@@ -247,6 +239,11 @@ class _Notifee(INotifee):
 
     async def listen_close(self, network: Any, multiaddr: Any) -> None:
         """Of no interest."""
+
+
+def _link(connection: Any) -> Link:
+    address = connection.get_remote_address()
+    return Link(connection.peer_id.to_bytes(), address[0] if address else "")
 
 
 def _describe(connection: Any) -> PeerConnection:

@@ -3,8 +3,9 @@
 Four inputs end a stock py-libp2p 0.8.1 process: a protobuf that does not parse, a signed message
 whose key does not parse, an exception in a sync validator, and one in a stream handler. Stock also
 spawns a task per received message, answers a repeated IWANT with as many copies, and keeps state
-for every topic name a peer invents. `GuardedPubsub` reads, checks and judges what arrives;
-`GuardedRouter` passes on only control entries that mean something. Sending stays stock's.
+for every topic name a peer invents. `GuardedPubsub` reads, checks and judges what arrives, no
+faster than `UNITS_PER_S` from one peer; `router.GuardedRouter` acts on its control entries. Sending
+stays stock's.
 """
 
 import logging
@@ -17,33 +18,30 @@ from typing import Any, Final
 import trio
 from google.protobuf.message import DecodeError
 from libp2p.peer.id import ID
-from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.validators import signature_validator
 
 from p2p_aios.codec.frames import FrameBuffer, read_varint_header
 from p2p_aios.errors import Invalid, Unavailable
-from p2p_aios.network.penalties import GARBAGE, REJECTED
+from p2p_aios.network.pace import Pace
+from p2p_aios.network.penalties import GARBAGE, NUISANCE, REJECTED
+from p2p_aios.network.router import GuardedRouter
 from p2p_aios.network.wire import FRAME_BYTES_MAX, Stream
 
 MESSAGE_BYTES_MAX: Final = 900_000
 """Largest gossip message; what is larger than 1 MiB with its envelope is lost silently."""
-HEARTBEAT_S: Final = 1
-"""120 in stock: a mesh would take minutes to heal."""
-DEGREE: Final = 6
-DEGREE_LOW: Final = 4
-DEGREE_HIGH: Final = 12
 VALIDATION_S_MAX: Final = 5.0
 SUBSCRIPTIONS_PER_RPC_MAX: Final = 32
 MESSAGES_PER_RPC_MAX: Final = 512
-IDS_PER_RPC_MAX: Final = 512
-"""Message ids taken from the IHAVEs, and from the IWANTs, of one RPC."""
-WANTED_BYTES_MAX: Final = 2 << 20
-"""Message bytes sent in answer to the IWANTs of one RPC."""
-BACKOFF_S_MAX: Final = 300
-MESSAGES_UNSENT_MAX: Final = 16
-"""Messages kept for a peer that has not told its subscriptions yet."""
+CONTROL_PER_RPC_MAX: Final = 256
+"""Control entries of one RPC; an honest one has a few for each topic."""
+STREAMS_PER_PEER_MAX: Final = 4
+"""Inbound gossip streams of one peer: one, and those of connections that are about to end."""
+UNITS_PER_S: Final = 1000
+"""What is taken from one peer: an RPC is a unit, and so is each message and control entry in it.
+Each costs up to a millisecond and next to no bandwidth; whoever sends more is read more slowly."""
+UNITS_BURST: Final = 4000
 SEQUENCE_BYTES: Final = 8
 PEER_ID_BYTES_MAX: Final = 64
 
@@ -64,90 +62,6 @@ class Verdict(Enum):
 Judge = Callable[[bytes, Any], Awaitable[Verdict]]
 """(peer that passed it on, protobuf message) -> verdict; the message is signed and new."""
 Penalize = Callable[[bytes, int, str], None]
-
-
-class GuardedRouter(GossipSub):
-    """Gossipsub 1.1 that ignores control entries about other topics and survives its own bugs."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            # 1.2 and 1.3 delivered less than half as much under load.
-            protocols=[PROTOCOL_ID_V11],
-            degree=DEGREE,
-            degree_low=DEGREE_LOW,
-            degree_high=DEGREE_HIGH,
-            heartbeat_interval=HEARTBEAT_S,
-            # Moves the heartbeat up to 60 s.
-            adaptive_gossip_enabled=False,
-            # Drops beyond 10 messages a second per topic and peer, our own included.
-            spam_protection_enabled=False,
-            # Wants three different IP addresses in every mesh.
-            eclipse_protection_enabled=False,
-            max_pending_messages_per_peer=MESSAGES_UNSENT_MAX,
-        )
-
-    async def handle_rpc(self, rpc: Any, sender_peer_id: Any) -> None:
-        control = rpc.control
-        for ihave in control.ihave:
-            if ihave.topicID in self.mesh:
-                del ihave.messageIDs[IDS_PER_RPC_MAX:]
-                await self.handle_ihave(ihave, sender_peer_id)
-        if control.iwant:
-            await self._answer_wants(control.iwant, sender_peer_id)
-        for graft in control.graft:
-            if graft.topicID in self.mesh:
-                await self.handle_graft(graft, sender_peer_id)
-        for prune in control.prune:
-            if prune.topicID in self.mesh:
-                # Peers offered in exchange are strangers' claims; we find peers otherwise.
-                del prune.peers[:]
-                prune.backoff = min(prune.backoff, BACKOFF_S_MAX)
-                await self.handle_prune(prune, sender_peer_id)
-
-    async def _answer_wants(self, iwants: Any, sender_peer_id: Any) -> None:
-        """Each wanted message once, up to a total size."""
-        wanted = dict.fromkeys(mid for iwant in iwants for mid in iwant.messageIDs)
-        chosen, size = [], 0
-        for message_id in tuple(wanted)[:IDS_PER_RPC_MAX]:
-            message = self.mcache.get(message_id)
-            if message is None:
-                continue
-            size += len(message.data)
-            if size > WANTED_BYTES_MAX:
-                break
-            chosen.append(message_id)
-        if chosen:
-            await self.handle_iwant(rpc_pb2.ControlIWant(messageIDs=chosen), sender_peer_id)
-
-    async def publish(self, msg_forwarder: Any, pubsub_msg: Any) -> None:
-        await super().publish(msg_forwarder, pubsub_msg)
-        # Stock appends a time per message and trims only when adaptive gossip is on.
-        self.recent_message_deliveries.clear()
-
-    def _check_equivocation(self, _msg: Any) -> bool:
-        """Stock keeps up to 1,000 whole messages for this; a second message under the same sender
-        and sequence number never gets past `GuardedPubsub`."""
-        return True
-
-    async def heartbeat(self) -> None:
-        while True:
-            try:
-                await super().heartbeat()
-            except Exception:  # a bug in its bookkeeping must not end the process
-                log.exception("gossip heartbeat failed")
-                await trio.sleep(HEARTBEAT_S)
-
-    async def on_peer_subscribed(self, peer_id: Any, topic: str) -> None:
-        try:
-            await super().on_peer_subscribed(peer_id, topic)
-        except Exception:  # runs as a task of the service, which would end
-            log.exception("grafting failed")
-
-    async def flush_pending_messages(self, peer_id: Any) -> None:
-        try:
-            await super().flush_pending_messages(peer_id)
-        except Exception:  # as above
-            log.exception("sending what waited for a peer failed")
 
 
 class GuardedPubsub(Pubsub):
@@ -173,6 +87,7 @@ class GuardedPubsub(Pubsub):
         self._judge = judge
         self._blame = blame
         self._readers: Counter[Any] = Counter()
+        self._paces: dict[Any, Pace] = {}
         # Stock starts at whole seconds and adds one per message: a node that published faster
         # than one a second repeats sequence numbers after a restart, and is then ignored.
         self.counter = time.time_ns()
@@ -181,12 +96,18 @@ class GuardedPubsub(Pubsub):
         """Read RPCs until the stream ends; one at a time, so a peer waits for its own work only."""
         peer_id = stream.muxed_conn.peer_id
         reader, buffer = Stream(stream), FrameBuffer(FRAME_BYTES_MAX, read_varint_header)
+        if self._readers[peer_id] >= STREAMS_PER_PEER_MAX:
+            self._blame(reader.peer, NUISANCE, "too_many_streams")
+            await reader.reset()
+            return
         self._readers[peer_id] += 1
         try:
             while self.manager.is_running and (data := await reader.read()):
                 buffer.feed(data)
                 while (frame := buffer.next_frame()) is not None:
-                    await self._handle_rpc(peer_id, _parse_rpc(frame))
+                    rpc = _parse_rpc(frame)
+                    await self._pace(peer_id, rpc)
+                    await self._handle_rpc(peer_id, rpc)
         except Invalid as error:
             self._blame(reader.peer, GARBAGE, error.code)
             await reader.reset()
@@ -197,7 +118,13 @@ class GuardedPubsub(Pubsub):
             self._readers[peer_id] -= 1
             if not self._readers[peer_id]:
                 del self._readers[peer_id]
+                self._paces.pop(peer_id, None)
                 self._forget_all_subscriptions(peer_id)
+
+    async def _pace(self, peer_id: Any, rpc: Any) -> None:
+        pace = self._paces.setdefault(peer_id, Pace(UNITS_PER_S, UNITS_BURST))
+        units = 1 + len(rpc.publish) + _count_control(rpc)
+        await trio.sleep(pace.spend(units, trio.current_time()))
 
     def _forget_all_subscriptions(self, peer_id: Any) -> None:
         """What a peer subscribed to holds as long as the stream that carried it. Stock forgets it
@@ -229,7 +156,6 @@ class GuardedPubsub(Pubsub):
             self._handle_dead_peer(peer_id)
 
     async def _handle_rpc(self, peer_id: Any, rpc: Any) -> None:
-        await trio.lowlevel.checkpoint()
         for subscription in rpc.subscriptions:
             self.handle_subscription(peer_id, subscription)
         for message in rpc.publish:
@@ -283,9 +209,15 @@ def _parse_rpc(frame: bytes) -> Any:
     if (
         len(rpc.subscriptions) > SUBSCRIPTIONS_PER_RPC_MAX
         or len(rpc.publish) > MESSAGES_PER_RPC_MAX
+        or _count_control(rpc) > CONTROL_PER_RPC_MAX
     ):
         raise Invalid("rpc_malformed", "a gossip RPC has too many entries")
     return rpc
+
+
+def _count_control(rpc: Any) -> int:
+    control = rpc.control
+    return sum(map(len, (control.ihave, control.iwant, control.graft, control.prune)))
 
 
 def _is_signed(msg: Any) -> bool:

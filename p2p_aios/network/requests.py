@@ -39,6 +39,9 @@ ASKING_PER_PEER_MAX: Final = 4
 ANSWERING_MAX: Final = 32
 """Questions being answered at once; further ones are told to come again."""
 ANSWERING_PER_PEER_MAX: Final = 8
+ANSWERING_STRANGERS_MAX: Final = 24
+"""Of those, for peers that we do not know: whoever makes up identities and takes his time to read
+must not keep us from answering the committee."""
 QUESTION_S_MAX: Final = 5.0
 """Time for a question to arrive once its stream is open."""
 ANSWER_S_MAX: Final = 120.0
@@ -143,10 +146,7 @@ class Requests:
 
     async def _receive(self, stream: Stream) -> None:
         peer = stream.peer
-        if (
-            self._answering.total() >= ANSWERING_MAX
-            or self._answering[peer] >= ANSWERING_PER_PEER_MAX
-        ):
+        if not self._has_room(peer):
             await _write_refusal(stream, _Kind.UNAVAILABLE, "busy", "too many requests; try later")
         else:
             self._answering[peer] += 1
@@ -158,6 +158,13 @@ class Requests:
                 if not self._answering[peer]:
                     del self._answering[peer]
         await _part_from(stream)
+
+    def _has_room(self, peer: bytes) -> bool:
+        answering, is_known = self._answering, self._host.is_known
+        if answering.total() >= ANSWERING_MAX or answering[peer] >= ANSWERING_PER_PEER_MAX:
+            return False
+        strangers = sum(count for other, count in answering.items() if not is_known(other))
+        return is_known(peer) or strangers < ANSWERING_STRANGERS_MAX
 
     async def _answer(self, stream: Stream) -> None:
         """Raises Invalid for a malformed question, Unavailable(`stream_lost`)."""

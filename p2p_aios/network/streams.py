@@ -113,8 +113,7 @@ class CommitteeStreams:
         self.events: trio.MemoryReceiveChannel[CommitteeEvent]
         """Everything that happens, in order per peer: `async for event in committee.events`."""
         self._send_event, self.events = trio.open_memory_channel(EVENTS_MAX)
-        self.dropped = 0
-        """Frames lost to full outboxes, of peers that have left meanwhile included."""
+        self._dropped_before = 0
         for urgent, protocol in self._protocols.items():
             host.serve(protocol, partial(self._receive, urgent))
 
@@ -128,7 +127,9 @@ class CommitteeStreams:
         others = self._members - {self._host.peer}
         self._host.set_known("committee", others)
         for peer in self._links.keys() - others:
-            self._links.pop(peer).scope.cancel()
+            link = self._links.pop(peer)
+            self._dropped_before += sum(lane.outbox.dropped for lane in link.lanes)
+            link.scope.cancel()
         for peer in others - self._links.keys():
             self._links[peer] = self._make_link(peer)
             if self._nursery is not None:
@@ -157,6 +158,12 @@ class CommitteeStreams:
         Raises Invalid(`too_large`).
         """
         return sum(self.send(peer, data, urgent=urgent) for peer in tuple(self._links))
+
+    @property
+    def dropped(self) -> int:
+        """Frames lost to full outboxes, those of members that have left included."""
+        lanes = [lane for link in self._links.values() for lane in link.lanes]
+        return self._dropped_before + sum(lane.outbox.dropped for lane in lanes)
 
     def joined(self) -> frozenset[bytes]:
         """Members that have let us in."""
@@ -213,8 +220,6 @@ class CommitteeStreams:
     async def _let_go(self, link: _Link, streams: list[Stream]) -> bool:
         was_joined, link.is_joined = link.is_joined, False
         for lane in link.lanes:
-            self.dropped += lane.outbox.dropped
-            lane.outbox.dropped = 0
             lane.outbox.clear()
         for stream in streams:
             await stream.reset()

@@ -22,8 +22,8 @@ HANDSHAKES_MAX: Final = 256
 UPGRADE_S_MAX: Final = 5.0
 """Time for a handshake, and for agreeing on a stream's protocol."""
 
-Admit = Callable[[bytes, str], str | None]
-"""(peer id, "inbound" or "outbound") -> None to admit, else why not."""
+Admit = Callable[[Any], str | None]
+"""(multiplexed connection) -> None to admit, else why not."""
 
 
 class GuardedSwarm(Swarm):
@@ -51,7 +51,7 @@ class GuardedSwarm(Swarm):
         self._inbound_limiter = trio.CapacityLimiter(connections_max + HANDSHAKES_MAX)
 
     async def add_conn(self, muxed_conn: Any, direction: str = "unknown") -> Any:
-        refusal = self._admit(muxed_conn.peer_id.to_bytes(), direction)
+        refusal = self._admit(muxed_conn)
         if refusal is not None:
             await muxed_conn.abort()
             raise SwarmException(refusal)

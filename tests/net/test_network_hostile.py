@@ -7,7 +7,8 @@ reaches the swarm's nursery, and would here reach the test.
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -20,7 +21,15 @@ from p2p_aios.network.gossip import GossipMessage, Topic
 from p2p_aios.network.host import Host, open_host
 from p2p_aios.network.identity import parse_address
 from p2p_aios.network.node import Network, open_network
-from p2p_aios.network.pubsub import Verdict
+from p2p_aios.network.pubsub import (
+    CONTROL_PER_RPC_MAX,
+    STREAMS_PER_PEER_MAX,
+    UNITS_BURST,
+    UNITS_PER_S,
+    Verdict,
+)
+from p2p_aios.network.requests import ANSWERING_PER_PEER_MAX, ANSWERING_STRANGERS_MAX
+from p2p_aios.network.router import IDS_PER_RPC_MAX
 from p2p_aios.network.wire import Stream
 
 MESHSUB = "/meshsub/1.1.0"
@@ -233,3 +242,107 @@ async def test_full_nodes_keep_room_for_the_peers_they_know(loopback):
             await loopback.until(lambda: not third.is_connected(node.peer))
             peers = {connection.peer for connection in node.peers.connected()}
             assert peers == {first.peer, second.peer, known.peer}
+
+
+async def test_control_entries_without_number_are_garbage(loopback, accept_all):
+    """A MiB of GRAFTs is 25,000 entries, each answered with a PRUNE in stock."""
+    async with attacked(loopback, accept_all) as (victim, attacker):
+        topic = attacker.config.protocol(Topic.BLOCKS)
+        stream = await attacker.open_stream(victim.peer, MESHSUB)
+        grafts = [rpc_pb2.ControlGraft(topicID=topic)] * (CONTROL_PER_RPC_MAX + 1)
+        rpc = rpc_pb2.RPC(control=rpc_pb2.ControlMessage(graft=grafts))
+        await stream.write(encode_varint_prefixed(rpc.SerializeToString()))
+        await is_banned(loopback, victim, attacker)
+
+
+async def test_an_rpc_has_only_so_many_ids_wanted_of_it(loopback, accept_all):
+    async with attacked(loopback, accept_all) as (victim, attacker):
+        topic = attacker.config.protocol(Topic.BLOCKS)
+        wanted = []
+
+        async def emit_iwant(ids: list[bytes], _peer: object) -> None:
+            wanted.extend(ids)
+
+        victim.gossip._pubsub.router.emit_iwant = emit_iwant
+        stream = await attacker.open_stream(victim.peer, MESHSUB)
+        ihave = [
+            rpc_pb2.ControlIHave(
+                topicID=topic, messageIDs=[f"{n:04x}{i:04x}".encode() for i in range(100)]
+            )
+            for n in range(20)
+        ]
+        rpc = rpc_pb2.RPC(control=rpc_pb2.ControlMessage(ihave=ihave))
+        await stream.write(encode_varint_prefixed(rpc.SerializeToString()))
+        await loopback.until(lambda: len(wanted) >= IDS_PER_RPC_MAX)
+        await trio.sleep(0.1)
+        assert len(wanted) == IDS_PER_RPC_MAX
+
+
+async def test_a_flood_of_cheap_rpcs_is_read_no_faster_than_agreed(loopback, accept_all):
+    """An empty RPC is one byte to send and a task's turn to handle."""
+    async with attacked(loopback, accept_all) as (victim, attacker):
+        pubsub, handled = victim.gossip._pubsub, 0
+        handle = pubsub._handle_rpc
+
+        async def count(peer_id: object, rpc: object) -> None:
+            nonlocal handled
+            handled += 1
+            await handle(peer_id, rpc)
+
+        pubsub._handle_rpc = count
+        stream = await attacker.open_stream(victim.peer, MESHSUB)
+        begun_s = trio.current_time()
+        await stream.write(bytes(50_000))
+        await trio.sleep(1.5)
+        passed_s = trio.current_time() - begun_s
+        assert UNITS_BURST <= handled <= UNITS_BURST + UNITS_PER_S * passed_s + 1
+        assert not victim.host.is_banned(attacker.peer)
+
+
+async def test_a_peer_has_only_so_many_gossip_streams(loopback, accept_all):
+    """Each holds the beginning of a frame, of up to a MiB."""
+    async with attacked(loopback, accept_all) as (victim, attacker):
+        pubsub = victim.gossip._pubsub
+        for _ in range(2 * STREAMS_PER_PEER_MAX):
+            stream = await attacker.open_stream(victim.peer, MESHSUB)
+            with contextlib.suppress(Unavailable):
+                await stream.write(b"\xff")
+            await trio.sleep(0.05)
+        assert max(pubsub._readers.values()) == STREAMS_PER_PEER_MAX
+
+
+async def test_addresses_are_not_taken_from_who_pushes_them(loopback, accept_all):
+    async with attacked(loopback, accept_all) as (victim, attacker):
+        with pytest.raises(Unavailable):
+            await attacker.open_stream(victim.peer, "/ipfs/id/push/1.0.0")
+
+
+async def test_strangers_who_take_their_time_do_not_use_up_the_answers(loopback):
+    async def answer_slowly(_peer: bytes, question: bytes) -> bytes:
+        if question == b"slow":
+            await trio.sleep(20)
+        return question + b"!"
+
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        victim = await enter(open_network(loopback.config(0)))
+        victim.requests.serve(answer_slowly)
+        # Addresses are not counted on one machine, identities are.
+        count = ANSWERING_STRANGERS_MAX // ANSWERING_PER_PEER_MAX + 1
+        strangers = [await enter(open_host(loopback.config(100 + n))) for n in range(count)]
+        protocol = victim.host.config.protocol("request")
+        for stranger in strangers:
+            await stranger.dial(parse_address(victim.addresses[0]))
+            for _ in range(ANSWERING_PER_PEER_MAX):
+                stream = await stranger.open_stream(victim.peer, protocol)
+                await stream.write(encode_frame(b"slow"))
+        answering = victim.requests._answering
+        await loopback.until(lambda: answering.total() == ANSWERING_STRANGERS_MAX)
+        friend = await enter(open_network(loopback.config(1, *victim.addresses)))
+        await loopback.until(lambda: friend.host.is_connected(victim.peer))
+        ask = partial(friend.requests.request, victim.peer, b"you", deadline_s=5, bytes_max=99)
+        with pytest.raises(Unavailable) as caught:
+            await ask()
+        assert caught.value.code == "busy"
+        victim.host.set_known("test", frozenset({friend.peer}))
+        assert await ask() == b"you!"

@@ -14,6 +14,7 @@ from p2p_aios.network.identity import parse_address
 from p2p_aios.network.node import Network
 from p2p_aios.network.streams import (
     BULK_BYTES_MAX,
+    BULK_QUEUED_MAX,
     URGENT_BYTES_MAX,
     Frame,
     PeerJoined,
@@ -117,6 +118,16 @@ async def test_oversized_frames_are_refused_on_both_sides(loopback):
         await stream.write((URGENT_BYTES_MAX + 1).to_bytes(4, "big"))
         await loopback.until(lambda: other.host.is_banned(node.peer))
         await loopback.until(lambda: not other.host.is_connected(node.peer))
+
+
+async def test_what_full_outboxes_lose_is_counted_at_once_and_once(loopback):
+    async with loopback.open_committee(2) as (node, other):
+        for number in range(BULK_QUEUED_MAX + 9):
+            assert node.committee.send(other.peer, bytes([number]), urgent=False)
+        assert node.committee.dropped == 9
+        node.committee.set_committee([node.peer])
+        await loopback.until(lambda: not other.committee._inbound)
+        assert node.committee.dropped == 9
 
 
 @pytest.mark.slow
