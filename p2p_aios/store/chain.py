@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from p2p_aios.codec import schema
 from p2p_aios.errors import Corrupt, invariant
-from p2p_aios.store.lmdb import MAP_BYTES_FIRST, Environment, Writer, open_environment
+from p2p_aios.store.lmdb import MAP_BYTES_FIRST, Environment, open_environment
 from p2p_aios.store.records import BlockRecord, FinalizedBatch, Place, Roots, StoreFigures, Tip
 from p2p_aios.store.snapshot import (
     BLOCKS,
@@ -34,6 +34,7 @@ from p2p_aios.store.snapshot import (
     height_key,
     read_tip,
 )
+from p2p_aios.store.transaction import Writer
 from p2p_aios.trie.nodes import ID_BYTES
 from p2p_aios.units import Hash, Height
 

@@ -83,7 +83,10 @@ def check_chain(store: ChainStore, progress: Progress = lambda *_: None) -> Chec
             left = sum(counts[table] for table in (BLOCKS, STATE, NODES))
             problems = (f"no tip, but {left} entries",) if left else ()
             return CheckReport(-1, 0, 0, 0, 0, problems)
-        _check_blocks(check, tip, counts[BLOCKS])
+        try:
+            _check_blocks(check, tip, counts[BLOCKS])
+        except Corrupt as error:
+            check.blame(error.message)
         nodes, older = _check_tries(check, tip, counts)
         return CheckReport(
             tip.height, counts[BLOCKS], counts[STATE], nodes, older, tuple(check.problems)
@@ -175,19 +178,25 @@ def _check_tries(check: _Check, tip: Tip, counts: dict[str, int]) -> tuple[int, 
         nodes += contributions
         if (leaves, digest) != (counts[STATE], _sum_table(check, counts[STATE])):
             _name_culprits(check, tip, leaves, counts[STATE])
+        stale = _count_stale(check)
     except Corrupt as error:
         check.blame(error.message)
         return 0, 0
-    stale = 0
-    for node_id in check.snapshot.stale_ids():
-        stale += 1
-        if check.snapshot.read_node(node_id) is None:
-            check.blame(f"trie node {node_id.hex()} of an earlier block is missing")
     surplus = counts[NODES] - nodes - stale
     if surplus:
         what = "too many" if surplus > 0 else "too few"
         check.blame(f"{abs(surplus)} trie nodes {what}: stored are {counts[NODES]}")
     return nodes, stale
+
+
+def _count_stale(check: _Check) -> int:
+    """Nodes that only earlier blocks' tries hold."""
+    stale = 0
+    for node_id in check.snapshot.stale_ids():
+        stale += 1
+        if check.snapshot.read_node(node_id) is None:
+            check.blame(f"trie node {node_id.hex()} of an earlier block is missing")
+    return stale
 
 
 def _sum_trie(

@@ -13,8 +13,9 @@ from typing import Final
 
 from p2p_aios.errors import Invalid, Unavailable, invariant
 from p2p_aios.store.chain import KIND, VERSION
-from p2p_aios.store.lmdb import DATA_FILE, Environment, Reader, open_environment
+from p2p_aios.store.lmdb import DATA_FILE, Environment, open_environment
 from p2p_aios.store.snapshot import META, TABLES
+from p2p_aios.store.transaction import Reader
 
 COPY_FOLDER: Final = "compacting"
 SPARE_BYTES: Final = 16 << 20

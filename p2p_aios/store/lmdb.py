@@ -4,7 +4,7 @@ LMDB is a memory-mapped B+ tree with one writer and any number of readers that n
 Rules kept here so that nobody else needs to know them:
 
 - a write transaction begins and ends inside one call of `write`;
-- the map grows on demand, between transactions and when no reader is open, because growing
+- the map grows on demand, between transactions and when no reader is open (`gate`), because growing
   invalidates every open transaction;
 - readers are short-lived: an open one keeps the pages it sees from being reused;
 - one process owns a folder, by a lock that dies with it;
@@ -15,7 +15,7 @@ Rules kept here so that nobody else needs to know them:
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -24,23 +24,22 @@ from lmdb.verify import VerifyError
 from lmdb.verify import verify as verify_pages
 
 from p2p_aios.codec import cbor
-from p2p_aios.errors import Corrupt, Invalid, Unavailable, invariant
+from p2p_aios.errors import Corrupt, Invalid, Unavailable
+from p2p_aios.store.gate import ReaderGate
+from p2p_aios.store.transaction import Reader, Writer, fault
 
 MAP_BYTES_FIRST: Final = 1 << 30
-"""Map of a new environment; address space, not disk."""
+"""Map of a new environment; address space, not disk. An older one gets room to double."""
 MAP_BYTES_MAX: Final = 1 << 42
 READERS_MAX: Final = 126
 GROW_WAIT_S_MAX: Final = 30.0
 """How long a writer waits for readers to finish before the map may grow."""
-KEY_BYTES_MAX: Final = 511
-"""LMDB's longest key."""
 DATA_FILE: Final = "data.mdb"
 _ABOUT: Final = b"about"
 """Table of the format record."""
 _FORMAT: Final = b"format"
 
 T = TypeVar("T")
-Pair = tuple[bytes, bytes]
 
 
 class Environment:
@@ -53,26 +52,21 @@ class Environment:
         self._lock = lock
         self._tables: dict[str, Any] = {}
         self._write_lock = threading.Lock()
-        self._readers = 0
-        self._no_readers = threading.Condition()
+        self._gate = ReaderGate()
 
-    def read(self) -> "Reader":
-        """A consistent view as of now; use it as a context manager and leave soon."""
-        with self._no_readers:
-            self._readers += 1
+    def read(self) -> Reader:
+        """A consistent view as of now; use it as a context manager and leave soon.
+
+        Raises Unavailable(`store_failed`), Corrupt(`store_damaged`), as all its methods do.
+        """
+        self._gate.enter()
         try:
-            return Reader(self._tables, self._env.begin(), self._reader_done)
+            return Reader(self._tables, self._env.begin(), self._gate.leave)
         except lmdb.Error as error:
-            self._reader_done()
-            raise _fault(error) from error
+            self._gate.leave()
+            raise fault(error) from error
 
-    def _reader_done(self) -> None:
-        with self._no_readers:
-            self._readers -= 1
-            if not self._readers:
-                self._no_readers.notify_all()
-
-    def write(self, change: Callable[["Writer"], T]) -> T:
+    def write(self, change: Callable[[Writer], T]) -> T:
         """Run `change` in one transaction: all of it is on disk when this returns, or none.
 
         `change` may run again after the map has grown, so it must do nothing but write. It must
@@ -87,16 +81,18 @@ class Environment:
                 except lmdb.MapFullError:
                     self._grow()
                 except lmdb.Error as error:
-                    raise _fault(error) from error
+                    raise fault(error) from error
 
     def _grow(self) -> None:
         size = self._env.info()["map_size"] * 2
         if size > MAP_BYTES_MAX:
             raise Unavailable("store_full", f"{self.folder} has reached {MAP_BYTES_MAX} bytes")
-        with self._no_readers:
-            if not self._no_readers.wait_for(lambda: not self._readers, GROW_WAIT_S_MAX):
-                raise Unavailable("store_busy", "readers are open, so the map cannot grow")
-            self._env.set_mapsize(size)
+        try:
+            grew = self._gate.run_alone(lambda: self._env.set_mapsize(size), GROW_WAIT_S_MAX)
+        except lmdb.Error as error:
+            raise fault(error) from error
+        if not grew:
+            raise Unavailable("store_busy", "readers are open, so the map cannot grow")
 
     def sync(self) -> None:
         """Flush to disk; needed only where the environment was opened with sync=False."""
@@ -117,7 +113,7 @@ class Environment:
         try:
             self._env.copy(os.fspath(folder), compact=True)
         except lmdb.Error as error:
-            raise _fault(error) from error
+            raise fault(error) from error
         flush_path(folder / DATA_FILE)
         flush_path(folder)
 
@@ -167,103 +163,6 @@ class Environment:
                 self._tables[table] = self._env.open_db(table.encode(), txn=txn)
 
 
-class Reader:
-    """A read transaction."""
-
-    __slots__ = ("_done", "_tables", "_txn")
-
-    def __init__(self, tables: dict[str, Any], txn: Any, done: Callable[[], None]) -> None:
-        """For `Environment` only."""
-        self._tables = tables
-        self._txn = txn
-        self._done = done
-
-    def get(self, table: str, key: bytes) -> bytes | None:
-        try:
-            value: bytes | None = self._txn.get(key, None, self._tables[table])
-        except lmdb.Error as error:
-            raise _fault(error) from error
-        return value
-
-    def items(self, table: str, first: bytes = b"", prefix: bytes = b"") -> Iterator[Pair]:
-        """Ascending from key `first`, or from `prefix`, for as long as keys begin with `prefix`.
-
-        Read it while the transaction is open; a writer must not change the table meanwhile.
-        """
-        with self._txn.cursor(self._tables[table]) as cursor:
-            start = max(first, prefix)
-            found = cursor.set_range(start) if start else cursor.first()
-            if not found:
-                return
-            for key, value in cursor.iternext():
-                if not key.startswith(prefix):
-                    return
-                yield key, value
-
-    def last(self, table: str) -> Pair | None:
-        """The pair with the greatest key."""
-        with self._txn.cursor(self._tables[table]) as cursor:
-            return cursor.item() if cursor.last() else None
-
-    def count(self, table: str) -> int:
-        return int(self._txn.stat(self._tables[table])["entries"])
-
-    def page_bytes(self, table: str) -> int:
-        """Bytes of the pages that the table fills."""
-        stat = self._txn.stat(self._tables[table])
-        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-        return int(pages * stat["psize"])
-
-    def close(self) -> None:
-        """End the transaction; may be repeated."""
-        if self._txn is not None:
-            self._txn.abort()
-            self._txn = None
-            self._done()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class Writer(Reader):
-    """A write transaction, for the time of `Environment.write`'s call."""
-
-    __slots__ = ()
-
-    def put(self, table: str, key: bytes, value: bytes) -> None:
-        invariant(0 < len(key) <= KEY_BYTES_MAX, f"a key has 1 to {KEY_BYTES_MAX} bytes")
-        self._txn.put(key, value, db=self._tables[table])
-
-    def append(self, table: str, key: bytes, value: bytes) -> None:
-        """Put a pair whose key lies past the table's last: pages fill up, which `put` leaves half
-        empty where only two pairs fit into one."""
-        is_last = self._txn.put(key, value, append=True, db=self._tables[table])
-        invariant(is_last, "an appended key lies past the table's last")
-
-    def delete(self, table: str, key: bytes) -> bool:
-        """Whether there was something to delete."""
-        return bool(self._txn.delete(key, db=self._tables[table]))
-
-    def delete_each(self, table: str, keys: Iterable[bytes]) -> int:
-        """How many of the keys there were to delete."""
-        handle, delete = self._tables[table], self._txn.delete
-        return sum([delete(key, b"", handle) for key in keys])
-
-    def put_ascending(self, table: str, pairs: Iterable[Pair]) -> None:
-        """Put pairs whose keys ascend; where they lie past the table's last, pages fill up."""
-        pairs = list(pairs)
-        if not pairs:
-            return
-        last = self.last(table)
-        appends = last is None or last[0] < pairs[0][0]
-        with self._txn.cursor(self._tables[table]) as cursor:
-            consumed, _ = cursor.putmulti(pairs, append=appends)
-        invariant(consumed == len(pairs), "every pair is put")
-
-
 def open_environment(
     folder: Path,
     kind: str,
@@ -278,33 +177,51 @@ def open_environment(
     With sync=False a commit survives the death of the process, but not of the machine.
     Raises Unavailable(`store_locked`, `store_failed`), Corrupt(`store_foreign`, `store_damaged`).
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = _own(folder)
     try:
-        env = lmdb.open(
-            os.fspath(folder),
-            map_size=map_bytes,
-            max_dbs=len(tables) + 1,
-            max_readers=READERS_MAX,
-            max_spare_txns=1,
-            sync=sync,
-            mode=0o700,
-        )
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _own(folder)
         try:
-            _refuse_truncated(folder, env)
-            environment = Environment(folder, env, lock)
-            environment.prepare(kind, version, tables)
+            return _open_owned(folder, lock, kind, version, tables, sync, map_bytes)
         except BaseException:
-            env.close()
+            os.close(lock)
             raise
-        return environment
-    except BaseException as error:
-        os.close(lock)
-        if isinstance(error, lmdb.NotFoundError):
-            raise Corrupt("store_foreign", f"{folder} is another program's database") from error
-        if isinstance(error, lmdb.Error):
-            raise _fault(error) from error
+    except lmdb.NotFoundError as error:
+        raise Corrupt("store_foreign", f"{folder} is another program's database") from error
+    except lmdb.Error as error:
+        raise fault(error) from error
+    except OSError as error:
+        raise Unavailable("store_failed", f"{folder} cannot be used: {error.strerror}") from None
+
+
+def _open_owned(
+    folder: Path,
+    lock: int,
+    kind: str,
+    version: int,
+    tables: Sequence[str],
+    sync: bool,
+    map_bytes: int,
+) -> Environment:
+    data = folder / DATA_FILE
+    found_bytes = data.stat().st_size if data.exists() else 0
+    env = lmdb.open(
+        os.fspath(folder),
+        map_size=max(map_bytes, min(2 * found_bytes, MAP_BYTES_MAX)),
+        max_dbs=len(tables) + 1,
+        max_readers=READERS_MAX,
+        max_spare_txns=1,
+        sync=sync,
+        mode=0o700,
+    )
+    try:
+        _refuse_truncated(folder, env)
+        environment = Environment(folder, env, lock)
+        environment.prepare(kind, version, tables)
+        flush_path(folder)
+    except BaseException:
+        env.close()
         raise
+    return environment
 
 
 def flush_path(path: Path) -> None:
@@ -351,19 +268,3 @@ def _describe(record: bytes | None) -> str:
 
 def _nothing() -> None:
     pass
-
-
-_DAMAGE: Final = (
-    lmdb.BadChecksumError,
-    lmdb.CorruptedError,
-    lmdb.InvalidError,
-    lmdb.PageNotFoundError,
-    lmdb.PanicError,
-    lmdb.VersionMismatchError,
-)
-
-
-def _fault(error: Exception) -> Corrupt | Unavailable:
-    if isinstance(error, _DAMAGE):
-        return Corrupt("store_damaged", f"the database is damaged: {error}")
-    return Unavailable("store_failed", f"the database cannot be used: {error}")

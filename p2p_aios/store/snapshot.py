@@ -5,8 +5,8 @@ from typing import Any, Final, Self
 
 from p2p_aios.codec import schema
 from p2p_aios.errors import Corrupt, Invalid
-from p2p_aios.store.lmdb import Reader
 from p2p_aios.store.records import Place, Roots, Tip
+from p2p_aios.store.transaction import Reader
 from p2p_aios.trie.nodes import ID_BYTES
 from p2p_aios.units import Height
 

@@ -1,15 +1,18 @@
 """Checking a chain store: what is whole passes, and every kind of damage is found and named."""
 
+import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import trio
 
 from p2p_aios.codec import schema
 from p2p_aios.store.chain import KIND, VERSION, ChainStore
 from p2p_aios.store.check import PROBLEMS_MAX, CheckReport, check_chain
-from p2p_aios.store.lmdb import Writer, open_environment
+from p2p_aios.store.lmdb import DATA_FILE, open_environment
 from p2p_aios.store.records import Roots
 from p2p_aios.store.snapshot import (
     BLOCKS,
@@ -24,10 +27,24 @@ from p2p_aios.store.snapshot import (
     TIP,
     height_key,
 )
+from p2p_aios.store.transaction import Writer
 from p2p_aios.types.transaction import Transfer
 from p2p_aios.units import Amount
 from tests.node.founders import ALICE, BOB, Founders
 
+PAGE = 4096
+PROGRAM = """
+import sys; from pathlib import Path
+from p2p_aios.errors import Corrupt
+from p2p_aios.store.chain import KIND, VERSION, ChainStore
+from p2p_aios.store.check import check_chain
+from p2p_aios.store.lmdb import open_environment
+from p2p_aios.store.snapshot import TABLES
+try:
+    with open_environment(Path(sys.argv[1]), KIND, VERSION, TABLES) as environment:
+        check_chain(ChainStore(environment, None))
+except Corrupt: pass
+"""
 FOUNDERS = Founders(1)
 HEIGHT = 20
 
@@ -154,6 +171,27 @@ async def test_damage_is_found_and_named(tmp_path: Path, name: str) -> None:
         problems = check_chain(ChainStore(environment, None)).problems
     assert any(expected in problem for problem in problems), problems
     assert len(problems) <= PROBLEMS_MAX
+
+
+async def test_damaged_pages_are_told_as_damage(tmp_path: Path) -> None:
+    """In processes of their own, for what a damaged page makes LMDB do is not ours to promise."""
+    await grow(tmp_path / "whole")
+    data = (tmp_path / "whole" / DATA_FILE).read_bytes()
+    dice = random.Random("damaged pages")
+    for _ in range(12):
+        damaged = bytearray(data)
+        # In a page's header and the pointers behind it: where LMDB itself goes astray.
+        damaged[dice.randrange(2, len(data) // PAGE) * PAGE + dice.randrange(40)] ^= 0x21
+        folder = tmp_path / "damaged"
+        folder.mkdir(exist_ok=True)
+        (folder / DATA_FILE).write_bytes(damaged)
+        done = await trio.run_process(
+            [sys.executable, "-c", PROGRAM, str(folder)],
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
 
 
 async def test_problems_told_are_bounded(tmp_path: Path) -> None:

@@ -153,6 +153,80 @@ def test_growth_waits_for_readers(tmp_path: Path) -> None:
             assert again.get("left", b"b") == bytes(200 * PAGE)
 
 
+def test_growth_is_not_starved_by_a_stream_of_readers(tmp_path: Path) -> None:
+    """Each reader is short, but there is always one: the next begins before the last one ends."""
+    with open_test(tmp_path, map_bytes=64 * PAGE) as environment:
+        put(environment, "left", a=b"1")
+        stop = threading.Event()
+        turns = [threading.Semaphore(1), threading.Semaphore(0)]
+        waits_s: list[float] = []
+
+        def read_on(own: threading.Semaphore, other: threading.Semaphore) -> None:
+            while not stop.is_set():
+                if not own.acquire(timeout=0.5):
+                    continue
+                begun_s = time.monotonic()
+                with environment.read() as reader:
+                    waits_s.append(time.monotonic() - begun_s)
+                    other.release()
+                    time.sleep(0.02)
+                    assert reader.get("left", b"a") == b"1"
+
+        threads = [threading.Thread(target=read_on, args=pair) for pair in (turns, turns[::-1])]
+        for thread in threads:
+            thread.start()
+        try:
+            begun_s = time.monotonic()
+            put(environment, "left", b=bytes(200 * PAGE))
+            assert time.monotonic() - begun_s < 5
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert len(waits_s) > 2
+        assert max(waits_s) < 1
+
+
+def test_a_reader_inside_a_reader_waits_for_growth_a_moment_only(tmp_path: Path) -> None:
+    with open_test(tmp_path, map_bytes=64 * PAGE) as environment:
+        put(environment, "left", a=b"1")
+        large = {"b": bytes(200 * PAGE)}
+        thread = threading.Thread(target=put, args=(environment, "left"), kwargs=large)
+        with environment.read():
+            thread.start()
+            time.sleep(0.05)
+            begun_s = time.monotonic()
+            with environment.read() as inner:
+                assert inner.get("left", b"a") == b"1"
+            assert time.monotonic() - begun_s < 1
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_a_large_file_opens_with_room_to_grow(tmp_path: Path) -> None:
+    with open_test(tmp_path, map_bytes=64 * PAGE) as environment:
+        put(environment, "left", a=bytes(500 * PAGE))
+    with open_test(tmp_path, map_bytes=64 * PAGE) as environment:
+        assert environment.map_bytes() >= 1000 * PAGE
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(Unavailable, match="store_failed"):
+        open_test(tmp_path / "file" / "store")
+
+
+@pytest.mark.parametrize("read", ["items", "last", "count", "page_bytes", "get"])
+def test_what_lmdb_raises_while_reading_is_told_as_ours(tmp_path: Path, read: str) -> None:
+    environment = open_test(tmp_path)
+    put(environment, "left", a=b"1")
+    reader = environment.read()
+    environment.close()
+    arguments = ("left", b"a") if read == "get" else ("left",)
+    with pytest.raises(Unavailable, match="store_failed"):
+        list(getattr(reader, read)(*arguments))
+
+
 def test_growth_has_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_test(tmp_path, map_bytes=64 * PAGE) as environment:
         monkeypatch.setattr(store_lmdb, "GROW_WAIT_S_MAX", 0.05)
