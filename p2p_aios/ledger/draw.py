@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final, TypeVar
 
 from p2p_aios.crypto.hashing import sha256
+from p2p_aios.errors import invariant
 from p2p_aios.units import Hash
 
 T = TypeVar("T")
 
-_WORD: Final = 2**64
+_WORD: Final = 2**256
+"""Wide enough for any bound, the sums of the contribution trie (128 bits) included."""
 
 
 def draw_seed(purpose: str, mix: Hash, subject: bytes) -> Hash:
@@ -31,12 +33,11 @@ def draw_distinct(seed: Hash, population: Sequence[T], count: int) -> tuple[T, .
 
 def _below(words: Iterator[int], bound: int) -> int:
     """Uniform in 0..bound-1 by rejection: the words beyond a multiple of `bound` are skipped."""
+    invariant(0 < bound <= _WORD, "a word reaches every number below the bound")
     accepted = _WORD - _WORD % bound
     return next(word for word in words if word < accepted) % bound
 
 
 def _words(seed: Hash) -> Iterator[int]:
-    for counter in range(_WORD):
-        block = sha256(seed + counter.to_bytes(8, "big"))
-        for start in range(0, 32, 8):
-            yield int.from_bytes(block[start : start + 8], "big")
+    for counter in range(2**64):
+        yield int.from_bytes(sha256(seed + counter.to_bytes(8, "big")), "big")

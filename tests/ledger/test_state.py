@@ -1,13 +1,9 @@
 """The overlay, its tables, and draws."""
 
-from collections import Counter
-
 import pytest
 
 from p2p_aios.codec import schema
-from p2p_aios.crypto.hashing import sha256
 from p2p_aios.errors import Corrupt
-from p2p_aios.ledger.draw import _below, draw_distinct, draw_seed
 from p2p_aios.ledger.records import Account, Due
 from p2p_aios.ledger.schedule import overdue, with_due, without_due
 from p2p_aios.ledger.state import State
@@ -88,33 +84,3 @@ def test_what_is_due_stays_in_order() -> None:
     assert overdue(entries, Height(3)) == ()
     assert [entry.id for entry in with_due(entries, b, Height(20))] == [c, a, b]
     assert [entry.id for entry in without_due(entries, c)] == [b, a]
-
-
-def test_draws_are_the_same_for_everyone_and_differ_by_purpose() -> None:
-    mix = sha256(b"mix")
-    seed = draw_seed("job", mix, b"subject")
-    assert draw_distinct(seed, range(100), 5) == draw_distinct(seed, range(100), 5)
-    assert draw_seed("seats", mix, b"subject") != seed
-    assert draw_seed("job", mix, b"other") != seed
-
-
-def test_draws_never_repeat_an_element() -> None:
-    for count in (0, 1, 7, 50, 80):
-        drawn = draw_distinct(sha256(bytes([count])), range(50), count)
-        assert len(set(drawn)) == len(drawn) == min(count, 50)
-
-
-def test_draws_are_uniform() -> None:
-    """6,000 draws of 2 out of 6: each element is expected 2,000 times, σ ≈ 36.5."""
-    seen = Counter(
-        element
-        for i in range(6000)
-        for element in draw_distinct(sha256(i.to_bytes(4, "big")), range(6), 2)
-    )
-    assert all(abs(seen[element] - 2000) < 5 * 37 for element in range(6))
-
-
-def test_words_that_would_favour_small_numbers_are_skipped() -> None:
-    """2^64 = 1 (mod 3): the last word would make 0 more likely than 1 and 2."""
-    assert _below(iter([2**64 - 1, 5]), 3) == 2
-    assert _below(iter([2**64 - 1]), 4) == 3
