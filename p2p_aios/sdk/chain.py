@@ -60,12 +60,11 @@ class ChainCalls(Asking):
         """
         if self._chain is None:
             genesis = await self._ask(Genesis, "chain.genesis")
-            status = await self.status()
-            if chain_id(genesis) != status.chain_id:
-                raise Invalid("genesis_wrong", "the node's genesis is not that of its chain")
-            if self.trusted is not None and status.chain_id != self.trusted.chain_id:
-                raise Invalid("genesis_wrong", "the node is of another chain than the trusted one")
-            self._chain = status.chain_id, genesis
+            trusted = self.trusted
+            named = (await self.status() if trusted is None else trusted).chain_id
+            if chain_id(genesis) != named:
+                raise Invalid("genesis_wrong", f"the node's genesis is not that of {named.hex()}")
+            self._chain = named, genesis
         return self._chain
 
     async def block(

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,11 +11,13 @@ from p2p_aios.ledger.tables import ACCOUNTS, TASKS
 from p2p_aios.node.chain import Chain
 from p2p_aios.sdk.proofs import check_state, trust_genesis
 from p2p_aios.types.block import block_hash
-from p2p_aios.types.transaction import Transfer
+from p2p_aios.types.compute import JobKind, RegisterWorker, RetireWorker
+from p2p_aios.types.transaction import Action, Transfer
 from p2p_aios.types.vote import VoteKind
-from p2p_aios.units import ZERO_HASH, Amount, Height
+from p2p_aios.units import AIOS, ZERO_HASH, Amount, Height
 from tests.node.chain_backend import ChainBackend
 from tests.node.founders import ALICE, BOB, FUNDS, Founders, key
+from tests.node.full_chain import JOB, TASK
 
 FOUNDERS = Founders()
 BOBS = ACCOUNTS.prefix + BOB.address
@@ -41,6 +44,36 @@ async def test_reads_of_the_past_are_what_was(chain: Chain) -> None:
     assert (await backend.account(BOB.address)).height == 7
     stranger = await backend.account(key("stranger").address, Height(5))
     assert (stranger.balance, stranger.nonce) == (0, 0)
+
+
+async def test_listings_of_the_past_are_what_was(chain: Chain) -> None:
+    backend = ChainBackend(chain)
+    offer = RegisterWorker(FOUNDERS.validators[0].address, 1, (JobKind.TRAIN,))
+    actions: tuple[Action, ...] = (offer, JOB, TASK, RetireWorker())
+    seen = {}
+    for action in actions:
+        signed = FOUNDERS.transaction(chain, ALICE, action, fee=Amount(AIOS))
+        await FOUNDERS.extend(chain, signed)
+        seen[chain.tip.height] = await listings(backend, None)
+    assert len({str(each) for each in seen.values()}) == len(actions)
+    for height, then in seen.items():
+        assert await listings(backend, height) == then
+    for late in (Height(3), Height(chain.tip.height + 1)):
+        for ask in (backend.validators, backend.workers, backend.jobs, backend.tasks):
+            with pytest.raises((Unavailable, Invalid)) as caught:
+                await ask(None, 9, late)  # type: ignore[operator]
+            assert caught.value.code in ("height_pruned", "unknown_block")
+
+
+async def listings(backend: ChainBackend, height: Height | None) -> list[Any]:
+    tasks = await backend.tasks(None, 9, height)
+    found: list[Any] = [
+        await backend.validators(None, 9, height),
+        await backend.workers(None, 9, height),
+        await backend.jobs(None, 9, height),
+        tasks,
+    ]
+    return found + [await backend.rounds(task.id, 0, 9, height) for task in tasks]
 
 
 async def test_beyond_the_horizon_and_the_tip(chain: Chain) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 from jsonschema import Draft7Validator
 
 from p2p_aios.codec import schema
+from p2p_aios.codec.cid import cid_of
 from p2p_aios.codec.limits import Size
 from p2p_aios.crypto.keys import format_address
 from p2p_aios.errors import Invalid, InvariantBroken
@@ -15,13 +17,17 @@ from p2p_aios.rpc.jsonschema import Schemas
 from p2p_aios.rpc.methods import METHODS
 from p2p_aios.rpc.openrpc import describe_interface
 from p2p_aios.rpc.registry import JSON, read_parameters
-from p2p_aios.sdk import Client
+from p2p_aios.sdk import Client, sign_action
+from p2p_aios.sdk.socket import open_socket
+from p2p_aios.types.compute import JobKind, SubmitJob
 from p2p_aios.types.transaction import Action
-from p2p_aios.types.views import NodeStatus
-from p2p_aios.units import Amount, Hash
-from tests.rpc.memory_backend import ALICE, BOB
+from p2p_aios.types.views import BlockSummary, EventNotice, NodeStatus, ReceiptNotice
+from p2p_aios.units import Amount, Hash, Height
+from tests.node.chain_backend import ChainBackend
+from tests.node.founders import Founders
+from tests.rpc.memory_backend import ALICE, BOB, GENESIS
 from tests.rpc.serving import serving
-from tests.rpc.test_rpc_methods import submit, transfer
+from tests.sdk.test_client import GIFT, TASK
 
 DOCUMENT = describe_interface(METHODS.values())
 DESCRIBED = {method["name"]: method for method in DOCUMENT["methods"]}
@@ -77,31 +83,97 @@ def test_method_is_described_as_it_is_registered(name: str) -> None:
     assert described["result"]["schema"] == expected
 
 
+def check(name: str, params: dict[str, Any], answer: Any) -> None:
+    """Both what was asked and what was answered are as described."""
+    validator(DESCRIBED[name]["result"]["schema"]).validate(answer)
+    described = {each["name"]: each["schema"] for each in DESCRIBED[name]["params"]}
+    for key, value in params.items():
+        validator(described[key]).validate(value)
+
+
 async def test_answers_satisfy_their_schemas() -> None:
     async with serving() as served:
-        sent = transfer(served.backend)
-        await submit(served, sent)
-        served.backend.finalize()
-        asked: dict[str, Any] = {
+        backend = served.backend
+        chain_id, params = backend.chain_id, GENESIS.params
+        job = SubmitJob(JobKind.EVALUATE, (cid_of(b"x"),), b"", Amount(1), 10)
+        actions: tuple[Action, ...] = (GIFT, job, TASK)
+        gift, job_raw, task_raw = (
+            sign_action(ALICE, chain_id, params, action, nonce=nonce, expires=Height(50))
+            for nonce, action in enumerate(actions)
+        )
+        submissions = {"tx.submit": gift, "job.submit": job_raw, "learn.submit": task_raw}
+        for name, sent in submissions.items():
+            asked = {"raw": sent.raw.hex()}
+            check(name, asked, (await served.call(name, asked))["result"])
+        check("tx.get", {}, (await served.call("tx.get", {"id": gift.id.hex()}))["result"])
+        backend.finalize()
+        task = task_raw.id.hex()
+        backend.settle_round(task_raw.id, 0)
+        cid = (await served.call("blob.put", ["AA=="]))["result"]
+        questions: dict[str, dict[str, Any]] = {
             "node.status": {},
             "node.peers": {},
             "chain.genesis": {},
+            "rpc.discover": {},
             "block.get": {"height": 1, "transactions": True, "outcome": True},
             "block.range": {"first": 1},
             "account.get": {"address": format_address(ALICE.address)},
-            "validator.list": {},
-            "committee.get": {},
+            "validator.list": {"height": 1},
+            "committee.get": {"epoch": 0, "height": 1},
             "supply.get": {},
-            "tx.get": {"id": sent.id.hex()},
+            "tx.get": {"id": gift.id.hex()},
+            "tx.wait": {"id": gift.id.hex(), "timeout_ms": 1},
             "worker.list": {},
-            "blob.has": {"cid": (await served.call("blob.put", ["AA=="]))["result"]},
+            "job.get": {"id": job_raw.id.hex()},
+            "job.list": {"closed": False},
+            "learn.get": {"id": task},
+            "learn.list": {},
+            "learn.round": {"task": task, "round": 0},
+            "learn.rounds": {"task": task},
+            "blob.put": {"data": "AA=="},
+            "blob.get": {"cid": cid},
+            "blob.has": {"cid": cid},
         }
-        for name, params in asked.items():
-            answer = (await served.call(name, params))["result"]
-            validator(DESCRIBED[name]["result"]["schema"]).validate(answer)
-            by_name = {each["name"]: each["schema"] for each in DESCRIBED[name]["params"]}
-            for key, value in params.items():
-                validator(by_name[key]).validate(value)
+        for name, asked in questions.items():
+            answer = (await served.call(name, asked))["result"]
+            assert answer not in (None, [], {}), f"{name} says nothing that could be wrong"
+            check(name, asked, answer)
+    elsewhere = {"state.proof", "block.proof", "subscribe", "unsubscribe"}
+    assert {*questions, *submissions} == set(METHODS) - elsewhere
+
+
+async def test_proofs_satisfy_their_schemas(tmp_path: Path) -> None:
+    founders = Founders()
+    async with founders.open_chain(tmp_path / "chain") as chain:
+        await founders.extend(chain)
+        async with serving(backend=ChainBackend(chain)) as served:  # type: ignore[arg-type]
+            state: dict[str, Any] = {"account": format_address(ALICE.address), "height": 1}
+            check("state.proof", state, (await served.call("state.proof", state))["result"])
+            check("block.proof", {}, (await served.call("block.proof"))["result"])
+
+
+async def test_what_sockets_bring_satisfies_its_schemas() -> None:
+    async with serving() as served, open_socket(served.url, None) as socket:
+        kinds = {"blocks": BlockSummary, "events": EventNotice, "receipts": ReceiptNotice}
+        for nonce, (topic, kind) in enumerate(kinds.items()):
+            asked = {"topic": topic}
+            answer = await socket.call("subscribe", asked)
+            check("subscribe", asked, answer)
+            gift = sign_action(
+                ALICE,
+                served.backend.chain_id,
+                GENESIS.params,
+                GIFT,
+                nonce=nonce,
+                expires=Height(50),
+            )
+            await served.backend.submit(gift.raw)
+            served.backend.finalize()
+            schemas = Schemas("#/components/schemas/")
+            described = {**schemas.of(kind), "components": {"schemas": schemas.named}}
+            Draft7Validator(described).validate(await socket.next_notice())
+            ended = {"subscription": answer}
+            check("unsubscribe", ended, await socket.call("unsubscribe", ended))
 
 
 @pytest.mark.parametrize(
