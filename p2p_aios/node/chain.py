@@ -17,6 +17,7 @@ from p2p_aios.codec import schema
 from p2p_aios.errors import Corrupt, Invalid, Unavailable, invariant
 from p2p_aios.ledger.genesis import genesis_state
 from p2p_aios.ledger.state import StateReader
+from p2p_aios.node.branches import Branches
 from p2p_aios.node.candidate import (
     Candidate,
     Ground,
@@ -90,7 +91,7 @@ class Chain:
         self.store = store
         self._writer = writer
         self._executing = trio.Lock()
-        self._candidates: dict[Hash, Candidate] = {}
+        self._branches = Branches()
         tip = store.tip()
         invariant(tip is not None, "an opened chain has its genesis")
         assert tip is not None
@@ -99,7 +100,7 @@ class Chain:
 
     def candidate(self, block: Hash) -> Candidate | None:
         """An executed block that is not yet final."""
-        return self._candidates.get(block)
+        return self._branches.get(block)
 
     def snapshot(self) -> Snapshot:
         """The finalized chain as of now, for several reads that must agree."""
@@ -116,17 +117,11 @@ class Chain:
 
         Raises Unavailable(`unknown_parent`) for one that is neither the tip nor a candidate.
         """
-        layers: list[Candidate] = []
-        tip, block = self.tip, parent
-        while block != tip.hash:
-            candidate = self._candidates.get(block)
-            if candidate is None:
-                raise Unavailable("unknown_parent", f"no state after block {block.hex()[:16]}")
-            layers.append(candidate)
-            block = candidate.block.header.parent
+        tip = self.tip
+        layers = self._branches.way(tip.hash, parent)
         height = layers[0].block.header.height if layers else tip.height
         root = layers[0].change.root if layers else tip.root
-        return Footing(parent, height, root, tuple(layers), tip.hash)
+        return Footing(parent, height, root, layers, tip.hash)
 
     def ground(self, footing: Footing, snapshot: Snapshot) -> Ground:
         """A footing with the disk below it. The snapshot must be taken after the footing: a block
@@ -177,7 +172,7 @@ class Chain:
         where the block is not valid.
         """
         async with self._executing:
-            known = self._candidates.get(block_hash(block.header))
+            known = self._branches.get(block_hash(block.header))
             if known is not None:
                 return known
             footing = self.footing(block.header.parent)
@@ -195,8 +190,8 @@ class Chain:
         self, blocks: Sequence[Hash], certificate: Certificate
     ) -> tuple[Candidate, ...]:
         """Write candidates that became final, oldest first; `certificate` is the last one's."""
-        final = tuple(self._candidates[block] for block in blocks)
-        invariant(final[0].block.header.parent == self.tip.hash, "final blocks follow the tip")
+        final = self._branches.way(self.tip.hash, blocks[-1])[::-1]
+        invariant([c.hash for c in final] == list(blocks), "final blocks follow the tip")
 
         def write() -> None:
             records = [_record(candidate, None) for candidate in final[:-1]]
@@ -210,23 +205,13 @@ class Chain:
         self.tip = Tip(
             header.height, last.hash, header.timestamp_ms, header.epoch, last.change.root
         )
-        self._drop_siblings()
+        self._branches.rebase(last.hash)
         return final
 
     def _keep(self, candidate: Candidate) -> Candidate:
         if candidate.block.header.height > self.tip.height:
-            # The first one stays: children may stand on its trie nodes.
-            return self._candidates.setdefault(candidate.hash, candidate)
+            return self._branches.add(candidate)
         return candidate
-
-    def _drop_siblings(self) -> None:
-        """Keep what descends from the tip; ids of the dropped ones' trie nodes stay unused."""
-        kept: dict[Hash, Candidate] = {}
-        for candidate in sorted(self._candidates.values(), key=lambda c: c.block.header.height):
-            parent = candidate.block.header.parent
-            if parent == self.tip.hash or parent in kept:
-                kept[candidate.hash] = candidate
-        self._candidates = kept
 
     def _read_tip(self, height: Height, block: Hash, root: bytes | None) -> Tip:
         if height == 0:
