@@ -134,10 +134,9 @@ def _settle(
     for seat, verdict in zip(learning_round.revealed, statement.verdicts, strict=True):
         if verdict is Verdict.ACCEPTED:
             accepted.append(seat.worker)
-            learning_round = return_bond(env.state, task, learning_round, seat.worker)
+            return_bond(env.state, task, seat.worker)
         else:
-            code = refusal_code(verdict)
-            learning_round = forfeit_bond(env, task, learning_round, seat.worker, code)
+            forfeit_bond(env, task, seat.worker, refusal_code(verdict))
     judged = replace(
         learning_round, seats=_with_verdicts(learning_round, statement), settled=statement
     )

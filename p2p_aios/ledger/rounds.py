@@ -134,9 +134,7 @@ def close_reveal(env: Environment, task: LearningTask, learning_round: LearningR
     """REVEAL is over: who did not reveal forfeits; open ATTEST, or void the round."""
     for seat in learning_round.seats:
         if seat.commitment is not None and seat.update is None:
-            learning_round = forfeit_bond(
-                env, task, learning_round, seat.worker, "update_unrevealed"
-            )
+            forfeit_bond(env, task, seat.worker, "update_unrevealed")
     updates = tuple(
         RevealedUpdate(seat.worker, seat.update)
         for seat in learning_round.seats
@@ -147,7 +145,11 @@ def close_reveal(env: Environment, task: LearningTask, learning_round: LearningR
         return
     deadline = Height(env.context.height + task.spec.attest_blocks)
     attesting = replace(
-        learning_round, phase=RoundPhase.ATTEST, deadline=deadline, panel=env.context.epoch
+        learning_round,
+        phase=RoundPhase.ATTEST,
+        deadline=deadline,
+        bonds=Amount(task.spec.bond * len(updates)),
+        panel=env.context.epoch,
     )
     _enter(env, attesting)
     env.events.append(AttestOpened(task.id, task.round, learning_round.base, updates, deadline))
@@ -159,36 +161,27 @@ def void_round(
     """No model comes of the round: bonds still held go back; the next one has the same base."""
     for seat in learning_round.seats:
         if _holds_bond(learning_round, seat):
-            learning_round = return_bond(env.state, task, learning_round, seat.worker)
+            return_bond(env.state, task, seat.worker)
     env.events.append(RoundVoided(task.id, task.round, code))
     close_round(env, replace(learning_round, phase=RoundPhase.VOIDED, code=code))
     end_round(env, task, task.model)
 
 
 def close_round(env: Environment, learning_round: LearningRound) -> None:
-    """Store a SETTLED or VOIDED round; who attested what is no longer needed."""
+    """Store a SETTLED or VOIDED round, whose bonds are judged; who attested is not needed now."""
     leave_seats(env.state, learning_round)
-    put_round(env.state, replace(learning_round, attestations=(), deadline=env.context.height))
+    closed = replace(learning_round, attestations=(), bonds=Amount(0), deadline=env.context.height)
+    put_round(env.state, closed)
 
 
-def return_bond(
-    state: State, task: LearningTask, learning_round: LearningRound, worker: Address
-) -> LearningRound:
+def return_bond(state: State, task: LearningTask, worker: Address) -> None:
     pay_out(state, "bonds", worker, task.spec.bond)
-    return replace(learning_round, bonds=Amount(learning_round.bonds - task.spec.bond))
 
 
-def forfeit_bond(
-    env: Environment,
-    task: LearningTask,
-    learning_round: LearningRound,
-    worker: Address,
-    code: str,
-) -> LearningRound:
+def forfeit_bond(env: Environment, task: LearningTask, worker: Address, code: str) -> None:
     """The worker's bond goes to the reserve."""
     move(env.state, "bonds", "reserve", task.spec.bond)
     env.events.append(UpdateRefused(task.id, task.round, worker, code))
-    return replace(learning_round, bonds=Amount(learning_round.bonds - task.spec.bond))
 
 
 def put_round(state: State, learning_round: LearningRound) -> None:
