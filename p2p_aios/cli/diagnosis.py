@@ -22,6 +22,7 @@ FREE_BYTES_LEAST: Final = 256 << 20
 FREE_BYTES_GOOD: Final = 4 << 30
 FILES_LEAST: Final = 1024
 """Open files that a node with all its peers and clients needs."""
+DIAL_S_MAX: Final = 2.0
 COMPILERS: Final = ("cc", "gcc", "clang")
 DISTRIBUTION: Final = "p2p-aios"
 RAY_PROCESSES: Final = ("gcs_server", "raylet")
@@ -115,6 +116,31 @@ def check_port(name: str, host: str, port: int) -> Finding:
         remedy = f"choose another {name} port in node.toml, or stop what uses this one"
         return Finding("ports", "fault", f"{place}: {error.strerror}", remedy)
     return Finding("ports", "ok", f"{place} is free")
+
+
+def check_dial(subject: str, host: str, port: int, remedy: str) -> Finding:
+    """Whether somebody listens there."""
+    place = f"{host}:{port}"
+    try:
+        socket.create_connection((host, port), DIAL_S_MAX).close()
+    except OSError as error:
+        why = error.strerror or "no answer in time"
+        return Finding(subject, "warning", f"{place} cannot be reached: {why}", remedy)
+    return Finding(subject, "ok", f"{place} answers")
+
+
+def check_ray_head(address: str, token_file: Path | None) -> Iterator[Finding]:
+    """The head of the cluster that is to be joined, `host:port`, and the token to join it."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        yield Finding("ray head", "fault", f"{address!r} is no HOST:PORT", "mend its address")
+        return
+    remedy = "start it: aios worker head, or aios testnet up; is it the right address?"
+    yield check_dial("ray head", host, int(port), remedy)
+    if token_file is None or not os.access(token_file, os.R_OK):
+        detail = "no token to join it" if token_file is None else f"{token_file} cannot be read"
+        remedy = "copy the file that aios worker head has made; AIOS_RAY_TOKEN_FILE names it"
+        yield Finding("ray head", "fault", detail, remedy)
 
 
 def check_compiler() -> Finding:

@@ -87,8 +87,8 @@ def current() -> Session:
     return _CURRENT.get(None) or open_session(None, False)
 
 
-def ask(question: Callable[["Client"], Awaitable[T]]) -> T:
-    """Run `question` with a client of the session's node."""
+def ask(question: Callable[["Client"], Awaitable[T]], rpc: str | None = None) -> T:
+    """Run `question` with a client of the session's node, or, without its token, of another."""
     # Imported here, so that commands that need no node start at once.
     import trio
 
@@ -97,7 +97,7 @@ def ask(question: Callable[["Client"], Awaitable[T]]) -> T:
     session = current()
 
     async def run() -> T:
-        async with Client(session.rpc, session.token) as client:
+        async with Client(rpc or session.rpc, None if rpc else session.token) as client:
             return await question(client)
 
     return trio.run(run)

@@ -1,22 +1,26 @@
 """`aios doctor`: each fault is made, found, and comes with a remedy."""
 
+import ctypes
 import shutil
 import socket
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from p2p_aios.cli import diagnosis
+from p2p_aios.cli import diagnosis, doctor
 from p2p_aios.cli.diagnosis import Finding
 from p2p_aios.cli.doctor import judge
 from p2p_aios.types.views import GatewayState
 from p2p_aios.units import Millis
 from tests.cli.conftest import Node, Run
-from tests.rpc.memory_backend import MemoryBackend
+from tests.rpc.memory_backend import GENESIS, MemoryBackend
 
+PEER = "16Uiu2HAm1U99Za9VHJDMTtrqctrXSk27n6KaCfXSUwVzLDV2NpTX"
 NODE = """
 [node]
 genesis = "genesis.json"
@@ -39,7 +43,20 @@ def of(findings: list[dict[str, Any]], subject: str) -> list[dict[str, Any]]:
     return [finding for finding in findings if finding["subject"] == subject]
 
 
-def test_a_healthy_node_is_found_healthy(run: Run, node: Node) -> None:
+def set_clock(monkeypatch: pytest.MonkeyPatch, node: Node) -> None:
+    """The doctor's clock agrees with the blocks of the node, whose genesis is long ago."""
+
+    def now_s() -> float:
+        tip = node.backend.blocks[-1].block.header if node.backend.blocks else GENESIS
+        return tip.timestamp_ms / 1000 + 0.4
+
+    monkeypatch.setattr(doctor, "time", SimpleNamespace(time=now_s, sleep=time.sleep))
+
+
+def test_a_healthy_node_is_found_healthy(
+    run: Run, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_clock(monkeypatch, node)
     assert run("key", "new", "test", "--no-passphrase").code == 0
     ran = run("doctor", "--json")
     found = ran.json
@@ -52,11 +69,90 @@ def test_a_healthy_node_is_found_healthy(run: Run, node: Node) -> None:
     assert "→ use it for test coins only" in text
 
 
-def test_no_node_is_a_warning_with_a_remedy(run: Run) -> None:
-    found = run("doctor", "--json", "--rpc", "http://127.0.0.1:9").json
-    (about,) = of(found, "node")
+def test_a_clock_that_is_ahead_of_a_growing_chain_is_a_fault(run: Run, node: Node) -> None:
+    """The blocks of this node tell the time of its genesis, long ago."""
+    assert node.backend
+    ran = run("doctor", "--json")
+    assert ran.code == 1
+    about = of(ran.json, "clock")[-1]
+    assert (about["state"], "clock is ahead" in about["detail"]) == ("fault", True)
+
+
+def test_no_node_is_a_warning_with_a_remedy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        # Whoever starts a node here would find this port in use.
+        monkeypatch.setattr(doctor, "RPC_PORT", taken.getsockname()[1])
+        monkeypatch.setattr(doctor, "NETWORK_PORT", 0)
+        ran = run("doctor", "--json", "--rpc", "http://127.0.0.1:9")
+    (about,) = of(ran.json, "node")
     assert about["state"] == "warning"
     assert "aios testnet up" in about["remedy"]
+    assert (ran.code, [each["state"] for each in of(ran.json, "ports")]) == (1, ["fault", "ok"])
+
+
+def test_a_configured_node_that_runs_is_asked(
+    run: Run, node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_clock(monkeypatch, node)
+    file = tmp_path / "node.toml"
+    file.write_text(NODE.format(network=0, rpc=node.url.rpartition(":")[2]))
+    found = run("doctor", "--config", str(file), "--json").json
+    assert any(node.url in each["detail"] for each in of(found, "node"))
+    assert of(found, "ports") == [], "its own ports are in use, as they should be"
+
+
+def test_peers_that_nobody_reaches_are_told(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "node.toml"
+    with socket.socket() as peer:
+        peer.bind(("127.0.0.1", 0))
+        peer.listen()
+        there = f"/ip4/127.0.0.1/tcp/{peer.getsockname()[1]}/p2p/{PEER}"
+        gone = f"/ip4/127.0.0.1/tcp/9/p2p/{PEER}"
+        listed = f'/tcp/0"\npeers = ["{there}", "{gone}"]'
+        file.write_text(NODE.format(network=0, rpc=9).replace('/tcp/0"', listed))
+        found = of(run("doctor", "--config", str(file), "--json").json, "peers")
+    assert [each["state"] for each in found] == ["ok", "warning"]
+    assert "127.0.0.1:9 cannot be reached" in found[1]["detail"]
+    file.write_text(NODE.format(network=0, rpc=9))
+    (alone,) = of(run("doctor", "--config", str(file), "--json").json, "peers")
+    assert (alone["state"], "aios node address" in alone["remedy"]) == ("warning", True)
+
+
+def test_the_ray_head_and_its_token(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("x")
+    with socket.socket() as head:
+        head.bind(("127.0.0.1", 0))
+        head.listen()
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        assert states(diagnosis.check_ray_head(address, token)) == ["ok"]
+        assert states(diagnosis.check_ray_head(address, None)) == ["ok", "fault"]
+        token.unlink()
+        assert states(diagnosis.check_ray_head(address, token)) == ["ok", "fault"]
+    assert states(diagnosis.check_ray_head("nowhere", None)) == ["fault"]
+    monkeypatch.setenv("AIOS_RAY_ADDRESS", address)
+    found = of(run("doctor", "--rpc", "127.0.0.1:9", "--json").json, "ray head")
+    assert [each["state"] for each in found] == ["warning", "fault"]
+
+
+def set_library(monkeypatch: pytest.MonkeyPatch, **functions: Any) -> None:
+    library = SimpleNamespace(**functions)
+    stand_in = SimpleNamespace(
+        CDLL=lambda _: library, create_string_buffer=ctypes.create_string_buffer
+    )
+    monkeypatch.setattr(diagnosis, "ctypes", stand_in)
+
+
+def test_a_clock_that_nothing_keeps_right_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for answer, expected in ((0, ["ok"]), (5, ["warning"]), (-1, [])):
+        set_library(monkeypatch, adjtimex=lambda _, answer=answer: answer)
+        assert states(diagnosis.check_clock()) == expected
+    set_library(monkeypatch)
+    assert states(diagnosis.check_clock()) == [], "other systems have no adjtimex"
 
 
 def test_keys_that_others_can_read_are_a_fault(run: Run, home: Path) -> None:
@@ -87,7 +183,11 @@ def test_an_encrypted_key_is_well(run: Run, home: Path, monkeypatch: pytest.Monk
     assert states(diagnosis.check_keys(home / "keys")) == ["ok"]
 
 
-def test_ports_that_are_taken_are_a_fault(run: Run, tmp_path: Path) -> None:
+def test_ports_that_are_taken_are_a_fault(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What listens there never says a word.
+    monkeypatch.setattr(doctor, "ANSWER_S_MAX", 0.2)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -171,6 +271,8 @@ async def test_a_node_s_own_words_are_judged() -> None:
     assert states(judge(well, "x", now_s)) == ["ok"]
     assert states(judge(well, "x", now_s + 60)) == ["warning"]
     assert states(judge(well, "x", now_s - 60)) == ["fault"]
+    assert states(judge(well, "x", now_s + 60, is_growing=True)) == ["fault"]
+    assert states(judge(well, "x", now_s + 2, is_growing=True)) == ["ok"]
     assert states(judge(replace(well, peers=0), "x", now_s)) == ["ok", "warning"]
     down = replace(well, gateway=GatewayState.DOWN)
     assert states(judge(down, "x", now_s)) == ["ok", "fault"]
