@@ -12,7 +12,7 @@ from typing import Final
 
 from p2p_aios.consensus.events import Anchor
 from p2p_aios.errors import invariant
-from p2p_aios.types.block import Block, block_hash
+from p2p_aios.types.block import Block, block_hash, held_bytes
 from p2p_aios.types.vote import Certificate
 from p2p_aios.units import Hash
 
@@ -22,9 +22,6 @@ CANDIDATE_BYTES_MAX: Final = 64 << 20
 """Most bytes of them, certified ones apart; the chain of certified ones is bounded by its rules."""
 RECENT_BLOCKS_MAX: Final = 64
 """Finalized blocks kept for members that lag."""
-_HEADER_BYTES: Final = 2048
-_TRANSACTION_BYTES: Final = 48
-"""What holding a header, and each transaction besides its own bytes, takes."""
 RECENT_BYTES_MAX: Final = 16 << 20
 
 
@@ -48,10 +45,6 @@ class Candidate:
     """Monotonic; an execution that was postponed is not asked for before."""
 
 
-def _held_bytes(block: Block) -> int:
-    return _HEADER_BYTES + sum(len(raw) + _TRANSACTION_BYTES for raw in block.transactions)
-
-
 class Candidates:
     """The tree of unfinalized blocks."""
 
@@ -71,7 +64,7 @@ class Candidates:
         name = block_hash(block.header)
         known = self._by_hash.get(name)
         if known is None:
-            known = Candidate(block, name, _held_bytes(block), standing)
+            known = Candidate(block, name, held_bytes(block), standing)
             self._by_hash[name] = known
         elif standing is Standing.VALID:
             known.standing = standing

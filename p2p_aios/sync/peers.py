@@ -20,6 +20,8 @@ NEVER: Final = Millis(0)
 class _Standing:
     height: Height
     """Highest block it claims to have."""
+    is_proven: bool = False
+    """The last it was asked for came, and was true."""
     faults: int = 0
     rests_until_ms: Millis = NEVER
     asked_ms: Millis = NEVER
@@ -48,10 +50,21 @@ class Peers:
         standing = self._standings.get(peer)
         if standing is None:
             return
+        standing.is_proven = False
         standing.faults += 1
         if standing.faults >= FAULTS_MAX:
             standing.faults = 0
             standing.rests_until_ms = Millis(now_ms + REST_MS)
+
+    def prove(self, peer: Peer) -> None:
+        """It sent blocks that a verified certificate vouches for."""
+        standing = self._standings.get(peer)
+        if standing is not None:
+            standing.is_proven, standing.faults = True, 0
+
+    def is_proven(self, peer: Peer) -> bool:
+        standing = self._standings.get(peer)
+        return standing is not None and standing.is_proven
 
     def lacks(self, peer: Peer, height: Height) -> None:
         """It did not have what it claimed: believe it only below `height`."""
@@ -67,10 +80,10 @@ class Peers:
             self._standings[peer].request = None
 
     def best(self, height: Height, now_ms: Millis) -> tuple[Peer, Height] | None:
-        """An idle peer that claims block `height`, with its claim: the least faulty, then the one
-        not asked for longest."""
+        """An idle peer that claims block `height`, with its claim: a proven one if there is, the
+        least faulty, then the one not asked for longest."""
         able = [
-            (standing.faults, standing.asked_ms, peer)
+            (not standing.is_proven, standing.faults, standing.asked_ms, peer)
             for peer, standing in self._standings.items()
             if standing.request is None
             and standing.height >= height
@@ -78,7 +91,7 @@ class Peers:
         ]
         if not able:
             return None
-        peer = min(able)[2]
+        peer = min(able)[-1]
         return peer, self._standings[peer].height
 
     def highest(self, now_ms: Millis) -> Height:

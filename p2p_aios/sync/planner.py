@@ -7,7 +7,9 @@ whose finalization certificate verifies. One run at a time: the committee that s
 only be known once this one is executed (`TipFinalized`).
 
 Whoever sends what no honest peer sends is penalized; whoever fails or merely may be lying gets a
-fault, is asked last, and rests after a few. So a lying peer costs some requests, never the sync.
+fault, is asked last, and rests after a few. Peers whose blocks proved true are asked first; others
+must answer soon, or somebody else is asked for the same. So a lying peer costs some requests, and a
+crowd of stalling ones some seconds until an honest one is found, never the sync.
 
 Sans-I/O: `step(event, now_ms)` returns what to do, in order. Certificates are judged by a callable
 of the driver's, which must answer False for an epoch whose committee is unknown.
@@ -41,7 +43,11 @@ from p2p_aios.types.vote import Certificate
 from p2p_aios.units import Hash, Height, Millis
 
 REQUESTS_MAX: Final = 4
-"""Most requests open at once, each to another peer."""
+"""Most requests waited for at once, each to another peer."""
+OVERDUE_MS: Final = 1_000
+"""For how long a peer that is not proven keeps others from being asked for the same."""
+OVERDUE_MAX: Final = 12
+"""Most requests open beside those waited for."""
 REQUEST_TIMEOUT_MS: Final = 10_000
 """How long an answer may take."""
 AHEAD_BLOCKS_MAX: Final = REQUESTS_MAX * RANGE_BLOCKS_MAX
@@ -58,6 +64,7 @@ STALL_MS: Final = 2_000
 class _Open:
     peer: Peer
     request: GetBlocks
+    overdue_ms: Millis
     deadline_ms: Millis
 
     def covers(self, height: int) -> bool:
@@ -86,6 +93,8 @@ class SyncPlanner:
     def wake_at_ms(self, now_ms: Millis) -> Millis | None:
         """When a Tick is due if nothing happens before; None: only an event can change anything."""
         times = [each.deadline_ms for each in self._open.values()]
+        overdue = (each.overdue_ms for each in self._open.values())
+        times += [overdue_ms for overdue_ms in overdue if overdue_ms > now_ms]
         if (returns_ms := self._peers.next_return_ms(now_ms)) is not None:
             times.append(returns_ms)
         if self._peers.highest(now_ms) > self._tip_height and not self.is_behind(now_ms):
@@ -161,7 +170,9 @@ class SyncPlanner:
         while self._tip_height == self._window.edge_height and len(self._window):
             run, blame = self._window.take_run(self._verify)
             if run:
-                outputs.append(Deliver(run))
+                outputs.append(Deliver(tuple(held.block for held in run)))
+                for peer in sorted({held.peer for held in run}):
+                    self._peers.prove(peer)
             elif blame == Blame():
                 break
             outputs += blame.proved
@@ -176,11 +187,12 @@ class SyncPlanner:
         if not self.is_behind(now_ms):
             return []
         asks: list[Output] = []
+        awaited = [each for each in self._open.values() if self._is_awaited(each, now_ms)]
         reach = self._window.reach
         last = min(self._peers.highest(now_ms), reach + AHEAD_BLOCKS_MAX)
         height = reach + 1
-        while height <= last and len(self._open) < REQUESTS_MAX:
-            count = self._gap(height, last)
+        while height <= last and len(awaited) < REQUESTS_MAX:
+            count = self._gap(height, last, awaited)
             if count == 0:
                 height += 1
                 continue
@@ -188,8 +200,13 @@ class SyncPlanner:
             if ask is None:
                 break
             asks.append(ask)
+            awaited.append(self._open[ask.number])
             height += ask.request.count
         return asks
+
+    def _is_awaited(self, opened: _Open, now_ms: Millis) -> bool:
+        """Whether what was asked for is left to this peer."""
+        return opened.overdue_ms > now_ms or self._peers.is_proven(opened.peer)
 
     def _reopen_end(self, now_ms: Millis) -> list[Output]:
         """Ask again for an end without certificate that nobody claims to have blocks after.
@@ -203,17 +220,19 @@ class SyncPlanner:
             self._peers.fault(peer, now_ms)
         return self._plan(now_ms)
 
-    def _gap(self, start: int, last: int) -> int:
+    def _gap(self, start: int, last: int, awaited: list[_Open]) -> int:
         """How many heights from `start` are neither held nor asked for; one range at most."""
         count = 0
         while count < RANGE_BLOCKS_MAX and start + count <= last:
             height = start + count
-            if height in self._window or any(each.covers(height) for each in self._open.values()):
+            if height in self._window or any(each.covers(height) for each in awaited):
                 break
             count += 1
         return count
 
     def _ask(self, start: Height, count: int, now_ms: Millis) -> Ask | None:
+        if len(self._open) >= REQUESTS_MAX + OVERDUE_MAX:
+            return None
         in_flight = len(self._open) * RESPONSE_BYTES_MAX
         is_next = start == self._window.reach + 1
         if not is_next and self._window.bytes_held + in_flight > HELD_BYTES_MAX // 2:
@@ -224,6 +243,8 @@ class SyncPlanner:
         peer, claim = found
         request = GetBlocks(start, min(count, claim - start + 1))
         self._numbers += 1
-        self._open[self._numbers] = _Open(peer, request, Millis(now_ms + REQUEST_TIMEOUT_MS))
+        self._open[self._numbers] = _Open(
+            peer, request, Millis(now_ms + OVERDUE_MS), Millis(now_ms + REQUEST_TIMEOUT_MS)
+        )
         self._peers.begin(peer, self._numbers, now_ms)
         return Ask(peer, self._numbers, request)

@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from p2p_aios.sync.events import Peer, Penalize
-from p2p_aios.types.block import FinalizedBlock
+from p2p_aios.types.block import FinalizedBlock, held_bytes
 from p2p_aios.types.vote import Certificate
 from p2p_aios.units import Hash, Height
 
-_HEADER_BYTES = 1024
-"""More than a header and the tags around it take."""
-_SEAT_BYTES = 72
-"""A certificate's seat number and signature."""
+_SEAT_BYTES = 128
+"""What holding a certificate's seat and signature takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,7 @@ class Held:
     hash: Hash
     peer: Peer
     size: int
-    """Approximate bytes."""
+    """About what holding it takes, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +71,7 @@ class Window:
                 self.bytes_held += held.size
         self._extend_reach()
 
-    def take_run(
-        self, verify: Callable[[Certificate], bool]
-    ) -> tuple[tuple[FinalizedBlock, ...], Blame]:
+    def take_run(self, verify: Callable[[Certificate], bool]) -> tuple[tuple[Held, ...], Blame]:
         """The longest verified run, taken out, with the edge moved to its end; or nothing.
 
         Stops at the first one to blame, whose blocks are dropped: call again after it.
@@ -89,7 +85,7 @@ class Window:
                 height = held.block.block.header.height
                 return (), self._blame(held.peer, "certificate_invalid", f"at height {height}")
             self.move_edge(held.block.block.header.height, held.hash)
-            return tuple(each.block for each in run[: last + 1]), Blame()
+            return tuple(run[: last + 1]), Blame()
         return (), self._blame_broken_link(run)
 
     def drop_all(self) -> tuple[Peer, ...]:
@@ -157,5 +153,4 @@ class Window:
 
 def _size_of(block: FinalizedBlock) -> int:
     seats = len(block.certificate.seats) if block.certificate else 0
-    body = sum(len(transaction) for transaction in block.block.transactions)
-    return body + _HEADER_BYTES + seats * _SEAT_BYTES
+    return held_bytes(block.block) + seats * _SEAT_BYTES

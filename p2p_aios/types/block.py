@@ -15,6 +15,9 @@ from p2p_aios.units import Address, Epoch, Hash, Height, Millis, View
 BLOCK_BYTES_MAX: Final = 900 * 1024
 """Decoder's bound on a whole block; the protocol's own is `Params.block_bytes_max`."""
 BLOCK_TRANSACTIONS_MAX: Final = 16_384
+_HEADER_HELD_BYTES: Final = 2048
+_BYTES_OBJECT_BYTES: Final = 48
+"""What a header, and each transaction besides its own bytes, takes in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,12 @@ class FinalizedBlock:
 def block_hash(header: Header) -> Hash:
     """H(b_i): sha256 of the canonical header."""
     return sha256(schema.encode(header))
+
+
+def held_bytes(block: Block) -> int:
+    """About what holding a decoded block takes, in bytes: a body of tiny transactions takes up to
+    thirty times what it took to send."""
+    return _HEADER_HELD_BYTES + sum(len(raw) + _BYTES_OBJECT_BYTES for raw in block.transactions)
 
 
 def transactions_root(transactions: Sequence[bytes]) -> Hash:

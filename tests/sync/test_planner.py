@@ -19,7 +19,13 @@ from p2p_aios.sync.events import (
     TipFinalized,
 )
 from p2p_aios.sync.peers import FAULTS_MAX, REST_MS
-from p2p_aios.sync.planner import LAG_BLOCKS, REQUEST_TIMEOUT_MS, STALL_MS, SyncPlanner
+from p2p_aios.sync.planner import (
+    LAG_BLOCKS,
+    OVERDUE_MS,
+    REQUEST_TIMEOUT_MS,
+    STALL_MS,
+    SyncPlanner,
+)
 from p2p_aios.types.block import FinalizedBlock
 from p2p_aios.types.request import RANGE_BLOCKS_MAX, GetBlocks
 from p2p_aios.units import Height, Millis
@@ -135,11 +141,33 @@ def test_a_tip_beyond_the_delivered_run_moves_the_edge() -> None:
 def test_a_timed_out_request_goes_to_another_peer() -> None:
     desk = Desk()
     ask = only_ask(desk.announce(b"a", 60))
-    desk.announce(b"b", 60)
-    assert desk.planner.wake_at_ms(Millis(0)) == REQUEST_TIMEOUT_MS
-    again = only_ask(desk.wait(REQUEST_TIMEOUT_MS))
+    only_ask(desk.wait(REQUEST_TIMEOUT_MS))
+    again = only_ask(desk.announce(b"b", 60) or desk.wait(OVERDUE_MS))
     assert (again.peer, again.request) == (b"b", ask.request)
     assert desk.answer(ask) == ()  # too late: the number is no longer open
+
+
+def test_an_overdue_request_is_made_to_another_peer_as_well() -> None:
+    desk = Desk()
+    ask = only_ask(desk.announce(b"a", 60))
+    assert desk.announce(b"b", 60) == ()
+    assert desk.planner.wake_at_ms(Millis(0)) == OVERDUE_MS
+    again = only_ask(desk.wait(OVERDUE_MS))
+    assert (again.peer, again.request) == (b"b", ask.request)
+    assert heights(desk.answer(ask)[0]) == list(range(1, 41))  # late, and welcome
+    assert not any(isinstance(output, Penalize) for output in desk.answer(again))
+
+
+def test_a_proven_peer_comes_first_and_is_waited_for() -> None:
+    desk = Desk()
+    first = only_ask(desk.announce(b"b", 40))
+    assert heights(desk.answer(first)[0]) == list(range(1, 41))
+    desk.tip(40)
+    for peer in (b"a", b"b"):
+        assert desk.announce(peer, 40 + LAG_BLOCKS - 1) == ()
+    assert only_ask(desk.wait(STALL_MS)).peer == b"b"
+    assert desk.wait(OVERDUE_MS) == ()
+    assert only_ask(desk.wait(REQUEST_TIMEOUT_MS)).peer == b"a"
 
 
 def test_failed_and_lost_requests_are_asked_again() -> None:

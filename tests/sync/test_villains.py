@@ -5,6 +5,7 @@ no honest peer is ever penalized.
 """
 
 import heapq
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -22,7 +23,8 @@ from p2p_aios.sync.events import (
     Tick,
     TipFinalized,
 )
-from p2p_aios.sync.planner import HELD_BYTES_MAX, REQUESTS_MAX, SyncPlanner
+from p2p_aios.sync.planner import HELD_BYTES_MAX, OVERDUE_MAX, REQUESTS_MAX, SyncPlanner
+from p2p_aios.sync.window import Window
 from p2p_aios.types.block import Block, FinalizedBlock, block_hash
 from p2p_aios.types.request import RESPONSE_BYTES_MAX, GetBlocks
 from p2p_aios.units import Height, Millis
@@ -107,9 +109,9 @@ class World:
             for output in self.planner.step(event, Millis(self.now_ms)):
                 self.act(output)
             wake_ms = self.planner.wake_at_ms(Millis(self.now_ms))
-            if not self.queue and wake_ms is not None:
+            if wake_ms is not None and (not self.queue or wake_ms < self.queue[0][0]):
                 self.later(max(0, wake_ms - self.now_ms), Tick())
-            assert len(self.planner._open) <= REQUESTS_MAX
+            assert len(self.planner._open) <= REQUESTS_MAX + OVERDUE_MAX
             assert self.planner._window.bytes_held <= HELD_BYTES_MAX + RESPONSE_BYTES_MAX
 
     def act(self, output: object) -> None:
@@ -170,6 +172,26 @@ def test_provable_lies_are_penalized(villain: str) -> None:
         villain.encode() in check(seed, "every block certified", [villain]).penalized
     )
     assert any(penalized(seed) for seed in range(5))
+
+
+@pytest.mark.parametrize("truth", TRUTH)
+@pytest.mark.parametrize("crowd", [5, 20, 80])
+def test_a_crowd_of_stalling_peers_costs_seconds_not_the_sync(crowd: int, truth: str) -> None:
+    """One honest peer among them: the chain grows by two blocks a second meanwhile."""
+    for seed in range(3):
+        peers: dict[bytes, Serve] = {b"silent-%d" % number: silent for number in range(crowd)}
+        world = World(seed, TRUTH[truth], peers | {b"honest": honest(TRUTH[truth])})
+        world.run(120_000)
+        assert len(world.delivered) == LENGTH, f"seed {seed}: {len(world.delivered)} in 2 minutes"
+
+
+def test_what_is_held_counts_as_much_as_it_takes() -> None:
+    """A block of tiny transactions, which cost a liar little to send."""
+    body = tuple(bytes((number >> 8, number & 255)) for number in range(16_384))
+    (block,) = chain(1, body=body)
+    window = Window(Height(0), CHAIN_ID)
+    window.hold(b"liar", (block,), (block_hash(block.block.header),))
+    assert window.bytes_held >= sum(sys.getsizeof(each) for each in body) + sys.getsizeof(body)
 
 
 def test_honest_peers_alone_are_quick() -> None:
