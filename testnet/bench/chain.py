@@ -40,7 +40,7 @@ NAME: Final = "chain"
 
 SMALLEST: Final = 10_000
 LARGEST: Final = 100_000
-"""A minute or two; ten times as many blocks take about twenty, and 20 GB of disk."""
+"""A minute or two; ten times as many blocks take a quarter of an hour, and 10 GB of disk."""
 ACCOUNTS: Final = 100_000
 ACCOUNTS_BATCH: Final = 5_000
 TRANSFERS: Final = 20

@@ -5,7 +5,7 @@ tenth of them deletes; the accounts came as well in blocks of 5,000, so the file
 that has been in use. Two kinds of node are measured on the same accounts: one that prunes at once,
 which does for every block the work that the usual horizon of 7,200 blocks only delays, and an
 archive. `pruned_` and `archive_bytes_per_block` are by how much the pages in use grow with a block,
-without the block itself: for the archive by its new trie nodes, else by nothing but chance.
+without the block itself: for the archive by its new trie nodes, else as pages happen to fill.
 """
 
 import random
@@ -26,7 +26,7 @@ NAME: Final = "state"
 
 SMALLEST: Final = 100_000
 LARGEST: Final = 1_000_000
-"""A few minutes; ten times as many accounts take the better part of an hour, and 15 GB of disk."""
+"""Three minutes; ten times as many accounts take half an hour or more, and 10 GB of disk."""
 BATCH: Final = 5_000
 BATCHES: Final = 9
 BALANCE_MAX: Final = 1_000 * AIOS
