@@ -9,12 +9,15 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2p_aios.codec import schema
 from p2p_aios.crypto.keys import format_address
 from p2p_aios.errors import Unavailable
+from p2p_aios.rpc.projection import summarize
 from p2p_aios.rpc.server import serve_rpc
 from p2p_aios.sdk import Client, Notifications, sign_action, subscription
-from p2p_aios.sdk.subscription import _Progress
+from p2p_aios.sdk.subscription import Topic, _Progress, _Reader
 from p2p_aios.types.transaction import Transfer
+from p2p_aios.types.views import BlockSummaries, BlockSummary
 from p2p_aios.units import Amount, Height
 from tests.rpc.memory_backend import ALICE, BOB, GENESIS, MemoryBackend
 from tests.rpc.serving import DEFAULT
@@ -219,6 +222,34 @@ async def test_following_leaves_the_programs_own_tasks_alone() -> None:
         nodes.second.finalize()
         assert (await take(blocks, 1))[0].header.height == 1
         nursery.cancel_scope.cancel()
+
+
+async def test_what_is_told_while_catching_up_is_not_told_again() -> None:
+    """Blocks 2 and 3 become final between the node's subscription and its status."""
+    backend = MemoryBackend()
+    summaries = [summarize(backend.finalize().block) for _ in range(4)]
+
+    class Scripted:
+        def __init__(self) -> None:
+            self.told = summaries[1:]
+
+        async def call(self, method: str, params: dict[str, Any]) -> Any:
+            assert method == "block.range"
+            return schema.to_json(tuple(summaries[params["first"] - 1 : 3]), BlockSummaries)
+
+        async def next_notice(self) -> Any:
+            return schema.to_json(self.told.pop(0))
+
+    async def past(_: Any, summary: BlockSummary) -> Sequence[BlockSummary]:
+        return (summary,)
+
+    topic = Topic({}, BlockSummary, lambda notice: notice.header.height, past)
+    progress = _Progress(Height(0))
+    socket: Any = Scripted()
+    reader = _Reader(socket, topic, progress, Height(3))
+    seen = [notice for _ in range(6) for notice in await reader.next_batch()]
+    assert seen == summaries
+    assert socket.told == []
 
 
 @given(
