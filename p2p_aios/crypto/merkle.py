@@ -52,7 +52,11 @@ def merkle_proof(leaves: Sequence[bytes], index: int) -> tuple[Hash, ...]:
 
 
 def is_in_merkle(root: Hash, leaf: bytes, index: int, count: int, path: Sequence[Hash]) -> bool:
-    """Whether `path` proves that `leaf` is number `index` of the `count` leaves under `root`."""
+    """Whether `path` proves that `leaf` is number `index` of the `count` leaves under `root`.
+
+    The root does not commit to the count: of a count that the prover names, only the leaf's being
+    there is proved, not its index.
+    """
     if not 0 <= index < count:
         return False
     node, siblings = _leaf(leaf), list(path)

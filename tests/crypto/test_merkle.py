@@ -74,3 +74,9 @@ def test_an_inner_node_cannot_stand_for_a_leaf() -> None:
 def test_a_proof_of_a_leaf_that_is_not_there_is_our_own_fault() -> None:
     with pytest.raises(InvariantBroken):
         merkle_proof([b"a"], 1)
+
+
+def test_under_a_wrong_count_only_the_leaf_is_proved() -> None:
+    root, path = merkle_root([b"a", b"b"]), merkle_proof([b"a", b"b"], 1)
+    assert is_in_merkle(root, b"b", 2, 3, path)
+    assert not is_in_merkle(root, b"c", 2, 3, path)
