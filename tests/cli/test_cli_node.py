@@ -149,7 +149,7 @@ def test_interrupt_ends_follow_quietly(home: Path, node: Node) -> None:
         assert child.stdout is not None
         assert json.loads(child.stdout.readline())["header"]["height"] > 0
         child.send_signal(2)
-        _, err = child.communicate(timeout=20)
+        _, err = child.communicate(timeout=60)
         assert (child.returncode, err) == (130, b"")
     finally:
         child.kill()
@@ -169,7 +169,7 @@ def test_a_reader_that_leaves_ends_a_stream_quietly(node: Node, home: Path) -> N
         child.stdout.readline()
         child.stdout.close()
         assert child.stderr.read() == b""
-        child.wait(20)
+        child.wait(60)
     finally:
         child.kill()
         child.wait()

@@ -66,7 +66,7 @@ def worker(node: Node) -> Iterator[None]:
     thread.start()
     yield
     stop.set()
-    thread.join(10)
+    thread.join(60)
 
 
 def settled(node: Node, view: JobView) -> JobView:
@@ -266,7 +266,7 @@ def test_following_a_submission_to_its_end(run: Run, node: Node, blobs: Path) ->
         ran = run("learn", "submit", "task.toml", "--key", "alice", "--follow")
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
     assert ran.code == 0
     assert "round 1: 90 of 100 correct (90.0 %)" in ran.out
 

@@ -20,6 +20,14 @@ from testnet.state import EnsembleState, is_supervised, read_state
 from testnet.status import survey
 
 SLEEPERS = (str(Path(__file__).parent / "sleepers.py"),)
+SPEAKER = """
+import pathlib, sys, time
+while not pathlib.Path(sys.argv[1]).exists():
+    time.sleep(0.02)
+print('I am ready', flush=True)
+time.sleep(600)
+"""
+"""Says it on cue, so that a slow machine does not miss what came before."""
 FAMILY = 2
 """A sleeper and its grandchild."""
 
@@ -31,7 +39,7 @@ def everyone(layout: Layout) -> tuple[ProcessId, ...]:
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
-    with trio.fail_after(15):
+    with trio.fail_after(60):
         while not condition():
             await trio.sleep(0.05)
     assert condition(), what
@@ -39,7 +47,7 @@ async def until(condition: Callable[[], bool], what: str) -> None:
 
 async def start(layout: Layout) -> tuple["subprocess.Popen[bytes]", EnsembleState]:
     supervisor = start_supervisor(layout, program=SLEEPERS)
-    state = await wait_ready(layout, supervisor, limit_s=20)
+    state = await wait_ready(layout, supervisor, limit_s=60)
     await until(lambda: len(everyone(layout)) == 2 * FAMILY, "two sleepers with a grandchild each")
     return supervisor, state
 
@@ -112,7 +120,7 @@ async def test_two_supervisors_in_one_folder_are_refused(going_down: Layout) -> 
         start_supervisor(going_down, program=SLEEPERS)
     assert refusal.value.code == "testnet_running"
     second = subprocess.run(
-        [sys.executable, *SLEEPERS, str(going_down.root)], capture_output=True, timeout=20
+        [sys.executable, *SLEEPERS, str(going_down.root)], capture_output=True, timeout=60
     )
     assert second.returncode == 1
     assert b"testnet_running" in second.stderr
@@ -125,7 +133,7 @@ async def test_a_taken_port_is_named_before_anything_starts(going_down: Layout) 
         taken.listen()
         supervisor = start_supervisor(going_down, program=SLEEPERS)
         with pytest.raises(Unavailable) as refusal:
-            await wait_ready(going_down, supervisor, limit_s=20)
+            await wait_ready(going_down, supervisor, limit_s=60)
     assert "testnet_port_taken" in refusal.value.message
     assert str(port) in refusal.value.message
 
@@ -133,7 +141,7 @@ async def test_a_taken_port_is_named_before_anything_starts(going_down: Layout) 
 async def test_a_stopped_child_still_ends(going_down: Layout) -> None:
     supervisor, _ = await start(going_down)
     send_signal(going_down, "node-1", signal.SIGSTOP)
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         await take_down(going_down)
     supervisor.wait()
     assert everyone(going_down) == ()
@@ -153,7 +161,7 @@ async def test_everything_ends_when_the_leash_breaks(layout: Layout) -> None:
     reader, leash = os.pipe()
     supervisor = start_supervisor(layout, reader, SLEEPERS)
     os.close(reader)
-    await wait_ready(layout, supervisor, limit_s=20)
+    await wait_ready(layout, supervisor, limit_s=60)
     os.close(leash)
     assert await trio.to_thread.run_sync(supervisor.wait) == 0
     assert everyone(layout) == ()
@@ -183,13 +191,14 @@ async def test_what_a_run_said_is_told_from_what_an_earlier_one_said(tmp_path: P
     changed = trio.Event()
     log = tmp_path / "speaker.log"
     log.write_text("I am ready, said an earlier one\n")
-    program = "import time; time.sleep(0.5); print('I am ready', flush=True); time.sleep(60)"
-    spec = ServiceSpec("speaker", (sys.executable, "-c", program), log, tmp_path, {})
+    cue = tmp_path / "cue"
+    spec = ServiceSpec("speaker", (sys.executable, "-c", SPEAKER, str(cue)), log, tmp_path, {})
     service = Service(spec, "5" * 16, changed.set)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(service.run)
         await until(lambda: service.phase is Phase.RUNNING, "it runs")
         assert not service.has_said("I am ready")
+        cue.touch()
         await until(lambda: service.has_said("I am ready"), "it said so")
         await service.stop()
     assert not service.has_said("I am ready")
