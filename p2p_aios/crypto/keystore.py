@@ -39,6 +39,8 @@ _OID_PBKDF2: Final = (1, 2, 840, 113549, 1, 5, 12)
 _OID_HMAC_SHA256: Final = (1, 2, 840, 113549, 2, 9)
 _OID_AES_256_CBC: Final = (2, 16, 840, 1, 101, 3, 4, 1, 42)
 _DER_NULL: Final = b"\x05\x00"
+_PUBLIC_HEAD: Final = b"\xa1\x44\x03\x42\x00"
+"""Before an uncompressed public key at the end of an ECPrivateKey (RFC 5915)."""
 
 
 def generate_key() -> KeyPair:
@@ -92,6 +94,9 @@ def decode_pem(pem: bytes) -> KeyPair:
         raise _wrong_curve("foreign") from None
     if signer.curve.name != ecdsa.SECP256k1.name:
         raise _wrong_curve(signer.curve.name)
+    _, found, public = bytes(der.unpem(pem)).rpartition(_PUBLIC_HEAD)
+    if found and public != signer.verifying_key.to_string("uncompressed"):
+        raise _malformed("its secret and its public half do not belong together")
     return KeyPair.from_secret(signer.to_string())
 
 

@@ -1,6 +1,7 @@
 """Key files: round trips, independent readers, and every refusal with its code."""
 
 import base64
+import contextlib
 import itertools
 import stat
 from pathlib import Path
@@ -199,6 +200,22 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
     pem = keystore.encode_pem(KEY)
     for length in range(0, len(pem) - 1, 7):
         assert refused(write(tmp_path, pem[:length]), None) == "keystore_malformed"
+
+
+def test_no_flipped_bit_makes_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either form holds the public key, too; money sent to a damaged key's address would be lost
+    with the next repair."""
+    monkeypatch.setattr(keystore, "PBKDF2_ROUNDS", 1)
+    for pem, name in (
+        (keystore.encode_pem(KEY), "PRIVATE KEY"),
+        (keystore.encrypt_pem(KEY, PASSPHRASE), "ENCRYPTED PRIVATE KEY"),
+    ):
+        inside = der.unpem(pem)
+        for bit in range(8 * len(inside)):
+            flipped = bytearray(inside)
+            flipped[bit // 8] ^= 1 << bit % 8
+            with contextlib.suppress(Invalid):
+                assert open_pem(der.topem(bytes(flipped), name)) == KEY
 
 
 def test_every_cut_of_what_is_inside_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
