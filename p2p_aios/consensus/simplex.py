@@ -87,14 +87,12 @@ certificate a view remains: such views last 2Δ or more, and Δ grows.
 """
 
 from collections.abc import Iterable
-from typing import Final, assert_never
+from typing import assert_never
 
 from p2p_aios.consensus.candidates import Candidates
-from p2p_aios.consensus.early import EarlyMessages
 from p2p_aios.consensus.events import (
     Anchor,
     Built,
-    CatchUp,
     Connected,
     Disconnected,
     EpochReady,
@@ -111,50 +109,29 @@ from p2p_aios.consensus.events import (
     Tick,
     Verified,
 )
-from p2p_aios.consensus.fetching import (
-    answer_blocks,
-    answer_certificates,
-    inquire_if_due,
-    receive_backfill,
-)
+from p2p_aios.consensus.fetching import inquire_if_due
 from p2p_aios.consensus.finality import (
     finalize_if_due,
     receive_postponed,
     receive_verified,
     verify_next,
 )
-from p2p_aios.consensus.inquiries import Allowance
 from p2p_aios.consensus.instance import Identity, Instance
 from p2p_aios.consensus.memory import memory_of
-from p2p_aios.consensus.proposals import notarize_if_due, receive_proposal
+from p2p_aios.consensus.proposals import notarize_if_due
 from p2p_aios.consensus.proposing import lead_if_due, receive_built
+from p2p_aios.consensus.reception import Reception
 from p2p_aios.consensus.records import JournalBirth, Record, position_of
 from p2p_aios.consensus.recover import begin_instance, restore_records, resume
 from p2p_aios.consensus.timing import next_deadline
 from p2p_aios.consensus.voting import (
     accept_certificate,
-    greet,
     is_decided,
     nullify_if_due,
     rebroadcast_if_due,
-    receive_certificate,
-    receive_vote,
 )
 from p2p_aios.errors import invariant
-from p2p_aios.types.block import Proposal
-from p2p_aios.types.message import (
-    Backfill,
-    CommitteeMessage,
-    RequestBlocks,
-    RequestCertificates,
-)
-from p2p_aios.types.vote import Certificate, Seat, Vote, VoteKind
 from p2p_aios.units import Address, Epoch
-
-REMINDERS_MAX: Final = 2
-"""Unasked certificates sent, and hints to catch up taken, per peer and second."""
-STALE_VIEWS: Final = 2
-"""A vote this far behind comes from a member that is stuck, not from a slow stream."""
 
 
 class Simplex:
@@ -176,10 +153,7 @@ class Simplex:
         self._candidates = Candidates(anchor)
         self._records = tuple(records)
         self._memory = memory_of(self._records, birth)
-        self._early = EarlyMessages()
-        self._answers = Allowance()
-        self._reminders = Allowance(REMINDERS_MAX)
-        self._previous = anchor.certificate
+        self._reception = Reception(anchor.certificate)
         self._timer_ms: int | None = None
         self._joining_ms = self._memory.joining_ms(term, anchor, identity.params)
         self._x = self._begin(term)
@@ -223,7 +197,7 @@ class Simplex:
             case Tick():
                 self._timer_ms = None
             case Received(peer, message):
-                self._receive(peer, message, now)
+                self._reception.receive(self._x, peer, message, now)
             case Built(block):
                 receive_built(self._x, block, now)
             case Verified(block, code):
@@ -232,7 +206,7 @@ class Simplex:
                 receive_postponed(self._x, block, now)
             case Connected(peer):
                 self._down.discard(peer)
-                self._greet(peer)
+                self._reception.greet(self._x, peer)
             case Disconnected(peer):
                 self._down.add(peer)
             case EpochReady(term):
@@ -262,105 +236,6 @@ class Simplex:
             self._timer_ms = deadline
             self._out.emit(SetTimer(deadline))
 
-    # Messages
-
-    def _receive(self, peer: Address, message: CommitteeMessage, now: Now) -> None:
-        if peer == self._identity.keys.address:
-            return
-        match message:
-            case RequestBlocks():
-                if self._answers.take(peer, now.monotonic_ms):
-                    answer_blocks(self._x, peer, message)
-            case Backfill():
-                self._take_blocks(peer, message)
-            case Proposal() | Vote() | Certificate() | RequestCertificates():
-                self._receive_of_epoch(peer, message, now)
-            case _:
-                assert_never(message)
-
-    def _receive_of_epoch(
-        self,
-        peer: Address,
-        message: Proposal | Vote | Certificate | RequestCertificates,
-        now: Now,
-    ) -> None:
-        epoch = _epoch_of(message)
-        if epoch > self._x.epoch:
-            self._receive_early(peer, message, epoch, now)
-        elif epoch < self._x.epoch:
-            if isinstance(message, Vote | RequestCertificates):
-                self._remind(peer, self._previous, now)
-        else:
-            seat = self._x.roster.seat_of(peer)
-            if seat is not None and self._x.view > 0:
-                self._receive_current(peer, seat, message, now)
-
-    def _receive_current(
-        self,
-        peer: Address,
-        seat: Seat,
-        message: Proposal | Vote | Certificate | RequestCertificates,
-        now: Now,
-    ) -> None:
-        x = self._x
-        if isinstance(message, Proposal | Vote):
-            # Not by certificates: a member that may not sign sends those, and leads nothing.
-            x.unheard[seat] = 0
-        match message:
-            case Proposal() if message.view <= x.settled_view:
-                self._take_blocks(peer, Backfill((message.block,)))
-            case Proposal():
-                receive_proposal(x, seat, message, now)
-            case Certificate():
-                receive_certificate(x, seat, message, now)
-            case RequestCertificates():
-                if self._answers.take(peer, now.monotonic_ms):
-                    answer_certificates(x, peer, message)
-            case Vote():
-                if x.is_finished or message.ballot.view + STALE_VIEWS < x.view:
-                    self._remind(peer, x.finalization, now)
-                receive_vote(x, seat, message, now)
-            case _:
-                assert_never(message)
-
-    def _receive_early(
-        self,
-        peer: Address,
-        message: Proposal | Vote | Certificate | RequestCertificates,
-        epoch: int,
-        now: Now,
-    ) -> None:
-        """Take a sign that the peer has finished this epoch, and perhaps the next as well."""
-        x = self._x
-        if epoch == x.epoch + 1:
-            self._early.put(peer, message)
-        if x.is_finished or x.view == 0 or not self._reminders.take(peer, now.monotonic_ms):
-            return
-        is_final = isinstance(message, Certificate) and message.ballot.kind is VoteKind.FINALIZE
-        if epoch > x.epoch + 1 or is_final:
-            self._out.emit(CatchUp(peer))
-        else:
-            self._out.send((peer,), RequestCertificates(x.epoch, (x.view,)))
-
-    def _greet(self, peer: Address) -> None:
-        x = self._x
-        if x.roster.seat_of(peer) is None or x.view == 0:
-            return
-        if x.is_finished and x.finalization is not None:
-            self._out.send((peer,), x.finalization)
-        else:
-            greet(x, peer)
-
-    def _take_blocks(self, peer: Address, backfill: Backfill) -> None:
-        seat = self._x.roster.seat_of(peer)
-        if seat is not None and self._x.view > 0:
-            receive_backfill(self._x, seat, backfill)
-
-    def _remind(self, peer: Address, certificate: Certificate | None, now: Now) -> None:
-        """Show a member that lags what has become final."""
-        if certificate is not None and self._reminders.take(peer, now.monotonic_ms):
-            self._out.send((peer,), certificate)
-
     # Epochs
 
     def _begin(self, term: Term) -> Instance:
@@ -380,7 +255,7 @@ class Simplex:
         if term.committee.epoch <= self._x.epoch:
             return
         invariant(self._x.is_finished, "an epoch begins once the one before it is final")
-        self._previous = self._x.finalization
+        self._reception.previous = self._x.finalization
         self._replace_instance(term, now)
 
     def _rebase(self, anchor: Anchor, term: Term, now: Now) -> None:
@@ -393,7 +268,7 @@ class Simplex:
             return
         self._candidates.rebase(anchor)
         if is_new_epoch:
-            self._previous = anchor.certificate
+            self._reception.previous = anchor.certificate
             self._replace_instance(term, now)
             return
         self._x.signs &= self._memory.covers(term, anchor, self._identity.params)
@@ -409,15 +284,4 @@ class Simplex:
         self._records = tuple(r for r in self._records if position_of(r)[0] > self._x.epoch)
         self._timer_ms = None
         resume(self._x, now)
-        for peer, message in self._early.take_all():
-            self._receive(peer, message, now)
-
-
-def _epoch_of(message: Proposal | Vote | Certificate | RequestCertificates) -> Epoch:
-    match message:
-        case Proposal(vote=vote) | (Vote() as vote):
-            return vote.ballot.epoch
-        case Certificate(ballot=ballot):
-            return ballot.epoch
-        case RequestCertificates(epoch=epoch):
-            return epoch
+        self._reception.receive_early(self._x, now)

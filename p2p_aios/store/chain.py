@@ -248,6 +248,7 @@ def _prune(writer: Writer, through: int) -> None:
     """Apply stale lists of blocks up to height `through`, within bounds.
 
     A list takes the tries of all blocks before its own, so their roots go with it.
+    Raises Corrupt(`store_damaged`) where a node that it names is gone already.
     """
     lists: list[tuple[bytes, bytes]] = []
     nodes = 0
@@ -260,8 +261,12 @@ def _prune(writer: Writer, through: int) -> None:
         nodes += len(ids) // ID_BYTES
     for key, ids in lists:
         stale = [ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES)]
-        invariant(writer.delete_each(NODES, stale) == len(stale), "a stale node is still there")
         height = int.from_bytes(key, "big")
+        missing = len(stale) - writer.delete_each(NODES, stale)
+        if missing:
+            raise Corrupt(
+                "store_damaged", f"{missing} trie nodes before block {height} are missing"
+            )
         if height:
             writer.delete(ROOTS, height_key(height - 1))
         writer.delete(STALE, key)

@@ -15,6 +15,7 @@ from p2p_aios.errors import Corrupt, InvariantBroken
 from p2p_aios.store import chain
 from p2p_aios.store.chain import ChainStore
 from p2p_aios.store.records import FinalizedBatch, Roots
+from p2p_aios.store.snapshot import NODES
 from p2p_aios.units import Hash
 
 
@@ -176,6 +177,18 @@ LIFE_S_MAX = 0.8
 
 
 @pytest.mark.slow
+def test_a_node_lost_before_it_was_pruned_is_damage(growth: ModuleType, tmp_path: Path) -> None:
+    world = growth.Growth(1)
+    with ChainStore.open(tmp_path, growth.CHAIN_ID, keep_blocks=3, sync=False) as store:
+        for _ in range(6):
+            store.commit(world.batch(store, 1))
+        with store.snapshot() as snapshot:
+            lost = next(snapshot.stale_ids())
+        store._environment.write(lambda writer: writer.delete(NODES, lost))
+        with pytest.raises(Corrupt, match="store_damaged"):
+            store.commit(world.batch(store, 4))
+
+
 def test_kill_at_any_moment(growth: ModuleType, tmp_path: Path) -> None:
     """A process that commits is killed again and again: what it said is durable is, and whole."""
     seed = 9
