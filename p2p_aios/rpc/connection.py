@@ -220,8 +220,9 @@ class Connection:
             case RawData(data=data) if self._protocol.is_head:
                 self._head = data
             case RawData(data=data):
-                head, self._head = self._head, b""
-                await self._write(head + data)
+                data, self._head = self._head + data, b""
+                if data:
+                    await self._write(data)
             case Updated(idle=is_idle):
                 self._set_idle(is_idle)
             case Closed():

@@ -4,77 +4,20 @@ The driver calls `publish`, which never waits: every follower has a bounded queu
 queue is full is dropped, not waited for. A dropped follower sees its queue end with `is_slow` set.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import trio
 
-from p2p_aios.codec import schema
 from p2p_aios.errors import Unavailable
-from p2p_aios.rpc.backend import Backend
-from p2p_aios.rpc.projection import list_rounds, senders_of, summarize
-from p2p_aios.types.block import Block, FinalizedBlock
-from p2p_aios.types.learning import Round, TaskId
-from p2p_aios.types.notices import list_events, list_receipts
+from p2p_aios.rpc.finalized import Finalized
+from p2p_aios.types.block import FinalizedBlock
 from p2p_aios.types.receipt import BlockOutcome
-from p2p_aios.types.views import BlockSummary, EventNotice, ReceiptNotice
 
 QUEUE_BLOCKS_MAX: Final = 256
 """How far a follower may lag: a node that catches up publishes in bursts."""
 FOLLOWERS_MAX: Final = 512
-
-
-class Finalized:
-    """One finalized block, as followers see it.
-
-    Each form is made when the first follower asks for it, and kept for the others: with two hundred
-    of them, writing the JSON of a block is what costs.
-    """
-
-    def __init__(self, block: Block, outcome: BlockOutcome) -> None:
-        self._block = block
-        self._outcome = outcome
-        self._rounds: dict[tuple[TaskId, Round], str | None] = {}
-
-    @cached_property
-    def summary(self) -> BlockSummary:
-        return summarize(self._block)
-
-    @cached_property
-    def events(self) -> tuple[EventNotice, ...]:
-        """Of its transactions in order, then the block's own."""
-        return list_events(self._block.header, self._outcome)
-
-    @cached_property
-    def summary_text(self) -> str:
-        """JSON, like all `…_text`."""
-        return _text(self.summary)
-
-    @cached_property
-    def event_texts(self) -> tuple[tuple[EventNotice, str], ...]:
-        return tuple((notice, _text(notice)) for notice in self.events)
-
-    @cached_property
-    def receipt_texts(self) -> tuple[tuple[ReceiptNotice, str], ...]:
-        block = self._block
-        notices = list_receipts(block.header, senders_of(block), self._outcome)
-        return tuple((notice, _text(notice)) for notice in notices)
-
-    async def round_texts(self, backend: Backend, task: bytes | None) -> list[str]:
-        """Learning rounds that the block moved, of one task or of all, as they stand by now."""
-        texts: list[str] = []
-        for key in list_rounds(self._outcome):
-            if task not in (None, key[0]):
-                continue
-            if key not in self._rounds:
-                view = await backend.round(*key)
-                self._rounds[key] = None if view is None else _text(view)
-            text = self._rounds[key]
-            texts += [] if text is None else [text]
-        return texts
 
 
 class Follower:
@@ -154,7 +97,3 @@ class Feed:
             yield follower
         finally:
             self.close_follower(follower)
-
-
-def _text(notice: Any) -> str:
-    return json.dumps(schema.to_json(notice), separators=(",", ":"))

@@ -15,16 +15,9 @@ from typing import Annotated, Final
 
 from p2p_aios.codec.limits import Size
 from p2p_aios.errors import Invalid
-from p2p_aios.rpc.feed import Finalized
+from p2p_aios.rpc.finalized import Finalized
 from p2p_aios.rpc.registry import Method, Service, method
-from p2p_aios.types.notices import (
-    EventFilter,
-    KindNames,
-    SubjectText,
-    is_about,
-    make_filter,
-    parse_subject,
-)
+from p2p_aios.types.notices import KindNames, SubjectText, make_filter
 
 TOPICS: Final = ("blocks", "events", "receipts", "rounds")
 
@@ -64,7 +57,8 @@ class Wanted:
     """What one subscription passes on."""
 
     topic: str
-    events: EventFilter
+    kinds: frozenset[str]
+    """Of events; none: all."""
     subject: bytes | None
 
     async def select(self, finalized: Finalized, service: Service) -> Iterable[str]:
@@ -73,12 +67,9 @@ class Wanted:
             case "blocks":
                 return (finalized.summary_text,)
             case "events":
-                passes = self.events.passes
-                return [text for notice, text in finalized.event_texts if passes(notice.event)]
+                return finalized.events.texts(self.kinds, self.subject)
             case "receipts":
-                subject = self.subject
-                noticed = finalized.receipt_texts
-                return [t for n, t in noticed if subject is None or is_about(n, subject)]
+                return finalized.receipts.texts(self.kinds, self.subject)
             case _:
                 return await finalized.round_texts(service.backend, self.subject)
 
@@ -91,8 +82,8 @@ def read_topic(asked: Subscribe) -> Wanted:
         raise Invalid("params_invalid", f"{asked.topic} have no kinds; only events do")
     if asked.subject is not None and asked.topic == "blocks":
         raise Invalid("params_invalid", "blocks have no subject; follow events or receipts of it")
-    subject = None if asked.subject is None else parse_subject(asked.subject)
-    return Wanted(asked.topic, make_filter(asked.kinds, asked.subject), subject)
+    wanted = make_filter(asked.kinds, asked.subject)
+    return Wanted(asked.topic, wanted.kinds, wanted.subject)
 
 
 def _misplaced() -> Invalid:

@@ -4,8 +4,8 @@ A node makes notices as blocks become final; a client that changes nodes makes t
 the blocks themselves, in the same order.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args
 
 from p2p_aios.codec.limits import Size
@@ -35,7 +35,7 @@ class EventFilter:
     def passes(self, event: Any) -> bool:
         if self.kinds and type(event).__name__ not in self.kinds:
             return False
-        return self.subject is None or _names(event, self.subject)
+        return self.subject is None or self.subject in _named_by(event)
 
 
 def make_filter(kinds: Sequence[str], subject: str | None) -> EventFilter:
@@ -76,9 +76,7 @@ def list_receipts(
 
 def is_about(notice: ReceiptNotice, subject: bytes) -> bool:
     """Whether `subject` is its transaction or sender, or is named by one of its events."""
-    if subject in (notice.receipt.transaction, notice.sender):
-        return True
-    return any(_names(event, subject) for event in notice.receipt.events)
+    return subject in subjects_of(notice)
 
 
 def parse_subject(text: str) -> bytes:
@@ -96,9 +94,26 @@ def parse_subject(text: str) -> bytes:
     return subject
 
 
-def _names(event: Any, subject: bytes) -> bool:
-    for field in fields(event):
-        value = getattr(event, field.name)
-        if value == subject or (type(value) is tuple and subject in value):
-            return True
-    return False
+def subjects_of(notice: EventNotice | ReceiptNotice) -> Iterator[bytes]:
+    """What it can be found by: ids and addresses."""
+    if isinstance(notice, EventNotice):
+        yield from _named_by(notice.event)
+        return
+    yield notice.receipt.transaction
+    yield notice.sender
+    for event in notice.receipt.events:
+        yield from _named_by(event)
+
+
+def kind_of(notice: EventNotice | ReceiptNotice) -> str:
+    """Name of its event's type; receipts have none."""
+    return type(notice.event).__name__ if isinstance(notice, EventNotice) else ""
+
+
+def _named_by(event: Event) -> Iterator[bytes]:
+    for name in event.__dataclass_fields__:
+        value = getattr(event, name)
+        if type(value) is bytes:
+            yield value
+        elif type(value) is tuple:
+            yield from (each for each in value if type(each) is bytes)

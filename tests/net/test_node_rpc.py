@@ -1,17 +1,23 @@
 """What clients see of a real node: every question, over the real RPC."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import trio
 
+from p2p_aios.crypto.keys import format_address
 from p2p_aios.errors import Invalid
 from p2p_aios.ledger.queries import read_account
+from p2p_aios.rpc.methods import METHODS
+from p2p_aios.rpc.openrpc import describe_interface
 from p2p_aios.sdk import Client
 from p2p_aios.types.transaction import Transfer
 from p2p_aios.types.views import GatewayState, TransactionState
-from p2p_aios.units import ZERO_HASH, Amount, Height, Millis
+from p2p_aios.units import ZERO_HASH, Amount, Hash, Height, Millis
 from tests.ledger.world import cid
 from tests.net.node_cluster import QUICK, open_cluster
 from tests.node.founders import ALICE, BOB, FUNDS
@@ -69,6 +75,47 @@ async def ask_the_rest(client: Client) -> None:
     for question in (client.job, client.task, client.transaction):
         with pytest.raises(Invalid, match="unknown_"):
             await question(ZERO_HASH)
+
+
+async def test_numbers_at_the_edges_of_64_bits_are_answered_or_refused(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path, count=1, params=BRISK) as cluster:
+        validator = await cluster.start_validator(0)
+        assert validator.serving is not None
+        pay = await cluster.submit(ALICE, Transfer(BOB.address, Amount(7)), through=validator)
+        assert isinstance(pay, bytes)
+        known = {"address": format_address(BOB.address), "account": format_address(BOB.address)}
+        async with Client(validator.serving.url) as client:
+            await client.wait(Hash(pay))
+            await cluster.until_height(3)
+        calls = [
+            {"jsonrpc": "2.0", "id": f"{name} {field}={number}", "method": name, "params": params}
+            for name, params, field, number in edge_cases(known)
+        ]
+        assert len(calls) > 40
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+            for start in range(0, len(calls), 50):
+                answer = await http.post(validator.serving.url, json=calls[start : start + 50])
+                for each in answer.json():
+                    code = each.get("error", {}).get("data", {}).get("code")
+                    assert code not in ("internal_error", "deadline_exceeded"), each
+
+
+def edge_cases(known: dict[str, str]) -> Iterator[tuple[str, dict[str, Any], str, int]]:
+    """Every whole number that a method takes, at its edges, beside plausible parameters."""
+    for name, method in METHODS.items():
+        if method.is_on_socket or method.changes_state or name == "tx.wait":
+            continue
+        described = describe_interface([method])["methods"][0]["params"]
+        names = [each["name"] for each in described]
+        needed = {each["name"] for each in described if each["required"]}
+        for field in ("height", "epoch", "first", "count", "limit", "round"):
+            if field not in names:
+                continue
+            others = {key: known.get(key, "00" * 32) for key in needed - {field}}
+            if name == "state.proof":
+                others["account"] = known["account"]
+            for number in (0, 1, 2, 2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1):
+                yield name, {**others, field: number}, field, number
 
 
 async def test_sending_again_what_is_final_is_no_fault(tmp_path: Path) -> None:

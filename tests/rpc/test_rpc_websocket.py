@@ -196,6 +196,8 @@ async def test_client_that_stops_reading_is_dropped_and_others_are_served(
         async with ws(served, message_queue_size=100_000) as reader:
             await ask(reader, "subscribe", ["blocks"])
             with trio.fail_after(30):
+                while backend.feed.count < 2:
+                    await trio.sleep(0.01)
                 while backend.feed.count == 2:
                     for _ in range(40):
                         backend.finalize()
@@ -279,5 +281,6 @@ async def raw_websocket(served: Served) -> trio.SocketStream:
 
 def frame(text: str, is_last: bool = True) -> bytes:
     """A client's text frame (RFC 6455 §5.2), masked with zeros."""
-    head = bytes((0x81 if is_last else 0x01, 0xFE)) + struct.pack(">H", len(text))
-    return head + bytes(4) + text.encode()
+    size = len(text)
+    length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + struct.pack(">H", size)
+    return bytes((0x81 if is_last else 0x01,)) + length + bytes(4) + text.encode()
