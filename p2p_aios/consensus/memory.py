@@ -17,6 +17,8 @@ from p2p_aios.units import Epoch, View
 JOINING_MS: Final = 5_000
 """How long a journal born on an old network listens before it signs: the chain that its owner may
 have lost is told of by the first peers that answer."""
+FOUNDING_MS: Final = 30_000
+"""How far apart founders may start and still sign in the first epoch, all of them."""
 _NOTHING: Final[Position] = (Epoch(0), View(0))
 
 
@@ -38,19 +40,18 @@ class Memory:
         """
         if self.birth is None or self.forgotten > _position_of(tip, term):
             return False
-        old_ms = self.birth.wall_ms + 2 * params.clock_skew_ms
         if term.committee.epoch == 0 and self.birth.height == 0:
-            # Unless the chain turns out to be the older one.
-            return tip.height == 0 or tip.timestamp_ms >= old_ms
-        return term.started_ms >= old_ms
+            # Unless the chain turns out to be much the older one.
+            apart_ms = min(FOUNDING_MS, _epoch_ms(params))
+            return tip.height == 0 or tip.timestamp_ms >= self.birth.wall_ms - apart_ms
+        return term.started_ms >= self.birth.wall_ms + 2 * params.clock_skew_ms
 
     def joining_ms(self, term: Term, tip: Anchor, params: Params) -> int:
         """How long to listen before the first signature: at the start of a chain whose first epoch
         may be over by now, so that ours may just be lost."""
         if self.birth is None or not self.is_empty or tip.height > 0:
             return 0
-        over_ms = term.started_ms + params.epoch_blocks * params.block_interval_ms
-        return JOINING_MS if self.birth.wall_ms >= over_ms else 0
+        return JOINING_MS if self.birth.wall_ms >= term.started_ms + _epoch_ms(params) else 0
 
 
 def memory_of(records: Iterable[Record], birth: JournalBirth | None) -> Memory:
@@ -58,6 +59,11 @@ def memory_of(records: Iterable[Record], birth: JournalBirth | None) -> Memory:
     records = tuple(records)
     forgotten = (position_of(record) for record in records if isinstance(record, Forgotten))
     return Memory(birth, max(forgotten, default=_NOTHING), not records)
+
+
+def _epoch_ms(params: Params) -> int:
+    """The least time an epoch takes."""
+    return params.epoch_blocks * params.block_interval_ms
 
 
 def _position_of(tip: Anchor, term: Term) -> Position:

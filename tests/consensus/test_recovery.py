@@ -17,7 +17,7 @@ from p2p_aios.consensus.events import (
     Tick,
 )
 from p2p_aios.consensus.instance import Identity
-from p2p_aios.consensus.memory import JOINING_MS, memory_of
+from p2p_aios.consensus.memory import FOUNDING_MS, JOINING_MS, memory_of
 from p2p_aios.consensus.records import Forgotten, JournalBirth, Record, Silenced, position_of
 from p2p_aios.consensus.simplex import Simplex
 from p2p_aios.errors import InvariantBroken
@@ -111,9 +111,11 @@ def test_a_journal_born_on_an_old_network_listens_before_it_signs() -> None:
     assert first_vote_ms(late, vote(VoteKind.NOTARIZE, 1)) <= 1_500
 
 
-@pytest.mark.parametrize(("tip_ms", "silent"), [(9_499, True), (9_500, False)])
-def test_a_chain_older_than_its_journal_silences_its_first_epoch(tip_ms: int, silent: bool) -> None:
-    birth = JournalBirth(Millis(GENESIS_MS + 9_000), Height(0))
+@pytest.mark.parametrize(("tip_ms", "silent"), [(9_999, True), (10_000, False)])
+def test_a_chain_much_older_than_its_journal_silences_its_first_epoch(
+    tip_ms: int, silent: bool
+) -> None:
+    birth = JournalBirth(Millis(GENESIS_MS + 10_000 + FOUNDING_MS), Height(0))
     core, _ = started(birth=birth)
     assert not core.is_silent
     final = certificate(VoteKind.FINALIZE, 6, 1, 2, 3)
