@@ -92,7 +92,7 @@ class Raylet:
             log.warning("ended %d processes that an earlier run left behind", ended)
         _drop_old_sessions(self._config.folder)
         leash = [sys.executable, "-m", "compute.leash", self._watched, "--"]
-        ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+        ray = [sys.executable, "-m", "compute.ray_start", "--block"]
         with self._config.log_file.open("ab") as output:
             self._process = subprocess.Popen(
                 [*leash, *ray, *self._arguments],
