@@ -165,6 +165,11 @@ class CommitteeStreams:
         lanes = [lane for link in self._links.values() for lane in link.lanes]
         return self._dropped_before + sum(lane.outbox.dropped for lane in lanes)
 
+    @property
+    def others(self) -> frozenset[bytes]:
+        """The members besides ourselves; empty where we are none."""
+        return self._members - {self._host.peer}
+
     def joined(self) -> frozenset[bytes]:
         """Members that have let us in."""
         return frozenset(link.peer for link in self._links.values() if link.is_joined)

@@ -29,6 +29,7 @@ class Blobs:
 
     def __init__(self, chain: Chain, store: BlobStore, network: Network) -> None:
         self._chain = chain
+        self._network = network
         self.store = store
         self._puller = Puller(network, chain.params.blob_bytes_max)
         self._fetching: Turns[Cid] = Turns()
@@ -79,6 +80,13 @@ class Blobs:
             raise _too_large(size, bytes_max)
         await trio.to_thread.run_sync(self.store.pin, cid, self._needed_until())
         return size
+
+    def can_tell_absence(self) -> bool:
+        """Whether what our peers do not serve may be called absent: only while more than two thirds
+        of the committee, ourselves included, can be asked. After a restart nobody can at first."""
+        others = self._network.committee.others
+        reached = 1 + sum(map(self._network.host.is_connected, others))
+        return 3 * reached > 2 * (1 + len(others))
 
     async def _own(self, cid: Cid, bytes_max: int) -> bytes | None:
         size = self.store.size(cid)

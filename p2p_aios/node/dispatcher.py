@@ -4,16 +4,10 @@ Each duty runs in a task of its own: fetch the blobs it needs, have the work don
 output, submit the transaction, wait until the state shows it. A duty that fails ends, and is begun
 again after a pause for as long as the state still asks for it; none stops another. Whatever
 contributors and their cluster answer is theirs to answer for: it fails the duty, never the node.
-
-A contributor does one piece of long work at a time, but signs in between: a commitment must be
-revealed in its window, whatever the contributor is training for another task. So its nonce is not
-reserved while it works. If it was used meanwhile, the contributor, which keeps what it has done,
-is asked to sign that again with the next one.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Final, assert_never
 
 import trio
@@ -24,11 +18,10 @@ from p2p_aios.errors import Corrupt, Invalid, Unavailable
 from p2p_aios.ledger.queries import read_job, read_round, read_task
 from p2p_aios.node.blobs import Blobs
 from p2p_aios.node.chain import Chain
+from p2p_aios.node.contributors import Contributors
 from p2p_aios.node.duties import AttestDuty, Duty, JobDuty, RevealDuty, TrainDuty, duties
 from p2p_aios.node.gateway import Gateway
-from p2p_aios.node.transactions import EXPIRY_BLOCKS, Transactions
-from p2p_aios.node.turns import Turns
-from p2p_aios.params import Params
+from p2p_aios.node.transactions import Transactions
 from p2p_aios.types.gateway import (
     JudgeRound,
     RevealRound,
@@ -44,22 +37,20 @@ from p2p_aios.types.learning import (
     SubmitTask,
     count_parameters,
 )
-from p2p_aios.units import Address, Amount, Cid, Hash
+from p2p_aios.units import Amount, Cid, Hash
 
-CONTRIBUTOR_BYTES_MAX: Final = 1024
-"""More than a commit, reveal or receipt takes; prices its fee before it exists."""
 SHOWN_BLOCKS_MAX: Final = 12
 """A submitted duty that the state does not show by then is begun again."""
 RETRY_S: Final = 1.0
 """Pause after a duty's first failure; it doubles with each further one."""
 RETRY_S_MAX: Final = 4.0
-SIGNINGS_MAX: Final = 8
-"""How often a contributor is asked to sign one thing, when other duties keep taking its nonce."""
 DUTIES_MAX: Final = 512
 """Duties of contributors under way at once; further ones wait for a later block. Our own, one a
 task, are not kept waiting by theirs."""
 INPUT_BYTES_MAX: Final = 256 << 20
 """Most bytes of one job's inputs together: they pass through this process."""
+ABSENT_CODES: Final = frozenset({"blob_absent", "blob_too_large"})
+"""Why an update counts as not served."""
 UPDATE_SLACK_BYTES: Final = 64 * 1024
 """How much larger than its model's parameters an update may be and still be looked at."""
 
@@ -84,8 +75,7 @@ class Dispatcher:
         self._key = key
         self._under_way: set[Duty] = set()
         self._failures: Counter[Duty] = Counter()
-        self._working: Turns[Address] = Turns()
-        self._signing: Turns[Address] = Turns()
+        self._contributors = Contributors(chain, transactions, blobs)
         self._block = trio.Event()
         self._due_at: Hash | None = None
         self._due_then: dict[Duty, None] = {}
@@ -168,8 +158,7 @@ class Dispatcher:
             )
             return Signed(await self._gateway.train(request, self._blobs.fetch), b"")
 
-        async with self._working.take(duty.worker):
-            return await self._sign_and_submit(duty.worker, train)
+        return await self._contributors.work(duty.worker, train)
 
     async def _reveal(self, duty: RevealDuty) -> Hash:
         _, base = self._round(duty)
@@ -178,7 +167,7 @@ class Dispatcher:
             request = RevealRound(duty.worker, terms, duty.task, duty.round, base)
             return await self._gateway.reveal(request)
 
-        return await self._sign_and_submit(duty.worker, reveal)
+        return await self._contributors.sign(duty.worker, reveal)
 
     async def _run_job(self, duty: JobDuty) -> Hash:
         with self._chain.state() as state:
@@ -202,8 +191,7 @@ class Dispatcher:
             )
             return await self._gateway.run_job(request, self._blobs.fetch)
 
-        async with self._working.take(duty.worker):
-            return await self._sign_and_submit(duty.worker, run)
+        return await self._contributors.work(duty.worker, run)
 
     async def _attest(self, duty: AttestDuty) -> Hash:
         spec, base = self._round(duty)
@@ -218,35 +206,21 @@ class Dispatcher:
         # A panel member's attestation is free of fees.
         return await self._transactions.submit_own(self._key, action, Amount(0))
 
-    async def _sign_and_submit(
-        self, worker: Address, work: Callable[[Terms], Awaitable[Signed]]
-    ) -> Hash:
-        """Have the contributor do its work and sign for it; keep its output; submit."""
-        for _ in range(SIGNINGS_MAX):
-            terms = Terms(
-                self._chain.chain_id,
-                self._transactions.next_nonce(worker),
-                _contributor_fee(self._chain.params),
-                self._transactions.expiry(),
-            )
-            signed = await work(terms)
-            async with self._signing.take(worker):
-                if self._still_hold(worker, terms):
-                    if signed.output:
-                        await self._blobs.put(signed.output)
-                    return await self._transactions.submit(signed.raw)
-        raise Unavailable("signing_contended", "other duties keep taking the contributor's nonce")
-
-    def _still_hold(self, worker: Address, terms: Terms) -> bool:
-        """Whether a transaction on these terms is next, and has time to be included."""
-        has_time = terms.expires >= self._chain.tip.height + EXPIRY_BLOCKS // 2
-        return has_time and terms.nonce == self._transactions.next_nonce(worker)
-
     async def _find_update(self, cid: Cid, limit: int) -> Cid | None:
-        """The update, held here; None where nobody serves it, or only more than `limit`."""
+        """The update, held here; None where nobody serves it, or only more than `limit`.
+
+        To say so costs the contributor its bond, or us our good name. Raises Unavailable where the
+        fault may be ours: `committee_unreachable`, `storage_failed`.
+        """
         try:
             await self._blobs.hold(cid, limit)
         except Unavailable as error:
+            if error.code not in ABSENT_CODES:
+                raise
+            if not self._blobs.can_tell_absence():
+                raise Unavailable(
+                    "committee_unreachable", "too few of the committee can be asked for an update"
+                ) from None
             log.warning("update %s is not to be had: %s", format_cid(cid), error)
             return None
         return cid
@@ -283,10 +257,6 @@ def update_bytes_max(model: ModelSpec) -> int:
     take leaves room for the judgement to name what is merely too large.
     """
     return 2 * PARAMETER_BYTES * count_parameters(model) + UPDATE_SLACK_BYTES
-
-
-def _contributor_fee(params: Params) -> Amount:
-    return Amount(params.fee_base + params.fee_per_byte * CONTRIBUTOR_BYTES_MAX)
 
 
 def _describe(duty: Duty) -> str:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import trio
@@ -12,6 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from p2p_aios.codec import cbor
 from p2p_aios.codec.cid import cid_of
+from p2p_aios.errors import Unavailable
 from p2p_aios.ledger.queries import list_tasks, read_job, read_round
 from p2p_aios.ledger.records import ComputeJob, JobStatus, LearningRound, RoundPhase
 from p2p_aios.node.blobs import Blobs
@@ -33,6 +35,7 @@ CHILD = Path(__file__).parent / "scripted_gateway.py"
 FOUNDERS = Founders(1, PARAMS)
 HOME = FOUNDERS.validators[0]
 BASE, SHARD = b"base", b"shard"
+DISK_FAULT = Unavailable("storage_failed", "the disk refused")
 
 
 class Workshop:
@@ -189,6 +192,25 @@ async def test_an_update_far_larger_than_its_model_is_not_looked_at(tmp_path: Pa
         find = workshop.dispatcher._find_update
         assert await find(small, limit) == small
         assert await find(large, limit) is None
+
+
+async def test_a_fault_of_ours_is_no_update_withheld(tmp_path: Path) -> None:
+    """To call it so costs its contributor the bond, and us a wrong attestation."""
+    async with open_workshop(tmp_path, "honest") as workshop:
+        find, absent = workshop.dispatcher._find_update, cid_of(b"nobody has this")
+        network = workshop.blobs._network
+        assert await find(absent, 100) is None
+        # As after a restart: members that are not connected yet may well hold it.
+        network.committee.set_committee([network.peer, b"second", b"third", b"fourth"])
+        with pytest.raises(Unavailable) as unreachable:
+            await find(absent, 100)
+        assert unreachable.value.code == "committee_unreachable"
+        network.committee.set_committee([network.peer])
+        held = await workshop.blobs.put(b"update")
+        broken = mock.patch.object(workshop.blobs.store, "pin", side_effect=DISK_FAULT)
+        with broken, pytest.raises(Unavailable) as failed:
+            await find(held, 100)
+        assert failed.value.code == "storage_failed"
 
 
 async def test_a_reveal_does_not_wait_for_another_tasks_training(tmp_path: Path) -> None:
