@@ -33,7 +33,8 @@ class CheckedCache:
         self.chain_id = chain_id
         self._count_max, self._bytes_max = count_max, bytes_max
         self._refused_count_max = refused_count_max
-        self._checked: OrderedDict[Hash, CheckedTransaction] = OrderedDict()
+        # By the bytes themselves, which are held anyway: a digest would be one more of everything.
+        self._checked: OrderedDict[bytes, CheckedTransaction] = OrderedDict()
         self._bytes = 0
         self._refused: OrderedDict[Hash, Invalid] = OrderedDict()
 
@@ -43,8 +44,7 @@ class CheckedCache:
 
     def __contains__(self, raw: bytes) -> bool:
         """Whether it was found good, or bad."""
-        digest = raw_digest(raw)
-        return digest in self._checked or digest in self._refused
+        return raw in self._checked or raw_digest(raw) in self._refused
 
     def check(self, raw: bytes) -> CheckedTransaction:
         """Look up or check here and now. Raises Invalid as `check_transaction` does."""
@@ -61,11 +61,11 @@ class CheckedCache:
 
     def known(self, raw: bytes) -> CheckedTransaction | None:
         """The remembered result, None where there is none. Raises the remembered Invalid."""
-        digest = raw_digest(raw)
-        checked = self._checked.get(digest)
+        checked = self._checked.get(raw)
         if checked is not None:
-            self._checked.move_to_end(digest)
+            self._checked.move_to_end(raw)
             return checked
+        digest = raw_digest(raw)
         refusal = self._refused.get(digest)
         if refusal is not None:
             self._refused.move_to_end(digest)
@@ -75,11 +75,10 @@ class CheckedCache:
 
     def remember(self, checked: CheckedTransaction) -> None:
         """Keep what `check_transaction` returned for this chain."""
-        digest = raw_digest(checked.raw)
-        if digest in self._checked:
-            self._checked.move_to_end(digest)
+        if checked.raw in self._checked:
+            self._checked.move_to_end(checked.raw)
             return
-        self._checked[digest] = checked
+        self._checked[checked.raw] = checked
         self._bytes += len(checked.raw)
         while len(self._checked) > self._count_max or self._bytes > self._bytes_max:
             _, oldest = self._checked.popitem(last=False)

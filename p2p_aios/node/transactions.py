@@ -48,6 +48,8 @@ GOSSIP_CHECKS_MAX: Final = 2
 """Gossiped batches checked at once, so that a flood of them never keeps a proposal waiting."""
 CLIENT_CHECKS_MAX: Final = 2
 """Likewise of clients' batches."""
+ADMISSIONS_MAX: Final = 64
+"""Of a gossiped batch admitted at once: a few milliseconds, then consensus has its turn."""
 OWN_BYTES_MAX: Final = 1024
 """More than a transaction of the node's own takes; prices its fee before it exists."""
 EXPIRY_BLOCKS: Final = 120
@@ -120,39 +122,28 @@ class Transactions:
 
         Raises Invalid for the first bad one.
         """
-        found = [self._checked.known(raw) for raw in raws]
-        unknown = [raw for raw, known in zip(raws, found, strict=True) if known is None]
-        if unknown:
-            fresh = await self._check_unknown(unknown, limiter)
-            for raw, result in zip(unknown, fresh, strict=True):
-                if isinstance(result, Invalid):
-                    self._checked.remember_refused(raw, result)
-                    raise result
-                self._checked.remember(result)
-            results = iter(fresh)
-            found = [known or next(results) for known in found]  # type: ignore[misc]
-        return tuple(transaction for transaction in found if transaction is not None)
+        await self._check_new(raws, limiter)
+        return tuple([self._checked.check(raw) for raw in raws])
 
     async def check_ahead(self, raws: Sequence[bytes]) -> None:
         """Check in one worker thread what clients will submit, so that the cache knows it then,
         the good as well as the bad."""
+        await self._check_new(raws, self._client_checks)
+
+    async def _check_new(self, raws: Sequence[bytes], limiter: trio.CapacityLimiter | None) -> None:
         unknown = [raw for raw in dict.fromkeys(raws) if raw not in self._checked]
-        fresh = await self._check_unknown(unknown, self._client_checks)
-        for raw, result in zip(unknown, fresh, strict=True):
+        if len(unknown) <= CHECKS_HERE_MAX:
+            await trio.lowlevel.checkpoint()
+            results = _check_all(unknown, self._chain.chain_id)
+        else:
+            results = await trio.to_thread.run_sync(
+                _check_all, unknown, self._chain.chain_id, limiter=limiter
+            )
+        for raw, result in zip(unknown, results, strict=True):
             if isinstance(result, Invalid):
                 self._checked.remember_refused(raw, result)
             else:
                 self._checked.remember(result)
-
-    async def _check_unknown(
-        self, raws: Sequence[bytes], limiter: trio.CapacityLimiter | None
-    ) -> list[CheckedTransaction | Invalid]:
-        if len(raws) <= CHECKS_HERE_MAX:
-            await trio.lowlevel.checkpoint()
-            return _check_all(raws, self._chain.chain_id)
-        return await trio.to_thread.run_sync(
-            _check_all, raws, self._chain.chain_id, limiter=limiter
-        )
 
     def select(self, footing: Footing, count_max: int) -> tuple[CheckedTransaction, ...]:
         """What waits for a block on `footing`, best price first."""
@@ -221,10 +212,14 @@ class Transactions:
         except Invalid as error:
             log.debug("transactions refused code=%s", error.code)
             return Verdict.REJECT
-        until = Height(self._chain.tip.height + EARLY_BLOCKS)
-        with self._chain.state() as state:
-            worthy = [self._admit_or_hold(state, t, until) for t in transactions]
-        return Verdict.ACCEPT if any(worthy) else Verdict.IGNORE
+        is_worthy = False
+        for low in range(0, len(transactions), ADMISSIONS_MAX):
+            await trio.lowlevel.checkpoint()
+            until = Height(self._chain.tip.height + EARLY_BLOCKS)
+            with self._chain.state() as state:
+                for transaction in transactions[low : low + ADMISSIONS_MAX]:
+                    is_worthy |= self._admit_or_hold(state, transaction, until)
+        return Verdict.ACCEPT if is_worthy else Verdict.IGNORE
 
     def _admit_or_hold(
         self, state: StateReader, transaction: CheckedTransaction, until: Height
