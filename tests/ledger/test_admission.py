@@ -6,6 +6,14 @@ import pytest
 
 from p2p_aios.errors import AiosError, Invalid, Unavailable
 from p2p_aios.ledger.admission import NONCES_AHEAD_MAX, check_admission
+from p2p_aios.ledger.tables import (
+    COMMITTEES,
+    JOB_INDEX,
+    JOBS,
+    ROUNDS,
+    TASK_INDEX,
+    WORKER_INDEX,
+)
 from p2p_aios.types.compute import JobKind, RegisterWorker, SubmitReceipt
 from p2p_aios.types.transaction import CheckedTransaction, Transfer
 from p2p_aios.units import AIOS, Amount, Hash, Height
@@ -119,7 +127,7 @@ def test_a_learning_action_is_early_until_its_phase_and_late_after_it() -> None:
     task = world.last_id(ALICE, make_task(rounds=2))
     first = UPDATES[0]
     early_attestation = attest(task, 0)
-    unknown = world.transaction(first.worker, replace(early_attestation, task=Hash(bytes(32))))
+    unknown = world.free(VALIDATORS[0], replace(early_attestation, task=Hash(bytes(32))))
     assert admit(world, unknown) == (Unavailable, "unknown_task")
     world.block()
     commit, shown = world.commit(task, 0, first), reveal(task, 0, first)
@@ -154,6 +162,38 @@ def test_actions_that_would_certainly_fail_are_refused() -> None:
     again = world.free(VALIDATORS[0], attest(task, 0))
     assert admit(world, again) == (Invalid, "round_not_attesting")
     assert admit(world, world.free(VALIDATORS[3], attest(task, 0))) is None
+
+
+def test_strangers_and_paupers_make_a_node_read_little() -> None:
+    """A key costs nothing: what anybody may send must not take long to refuse."""
+    world, id = submitted()
+    world.register_workers()
+    task = world.last_id(ALICE, make_task())
+    world.block()
+    pauper = WORKERS[0]
+    world.do((pauper, Transfer(BOB.address, Amount(world.balance(pauper.address) - FEE - 1))))
+    read: list[bytes] = []
+    large = (ROUNDS, JOBS, WORKER_INDEX, JOB_INDEX, TASK_INDEX, COMMITTEES)
+
+    class Reader:
+        def get(self, key: bytes) -> bytes | None:
+            read.append(key)
+            return world.state.get(key)
+
+    actions = [
+        world.commit(task, 0, UPDATES[0]),
+        reveal(task, 0, UPDATES[0]),
+        attest(task, 0),
+        receipt_for(job_of(world, id)),
+        offer(),
+    ]
+    for sender in (pauper, key("stranger")):
+        for action in actions:
+            for transaction in (world.transaction(sender, action), world.free(sender, action)):
+                with pytest.raises(Invalid):
+                    check_admission(Reader(), PARAMS, Height(world.height), transaction)
+    assert read
+    assert not [key for key in read if key[:1] in {table.prefix for table in large}]
 
 
 def test_receipts_are_admitted_for_the_running_assignment_only() -> None:
