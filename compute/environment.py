@@ -41,6 +41,8 @@ BLAS_SETTINGS: Final = {
 SECRET_VARIABLES: Final = ("AIOS_PASSPHRASE", "AIOS_TOKEN")
 """What opens keys and nodes: every member of a cluster can read the environment of its workers."""
 _TOKEN_BYTES: Final = 32
+_CLAIM: Final = "deleted-at-the-end"
+"""Marks a folder that is ours to delete."""
 
 
 def actor_name(contributor: str) -> str:
@@ -104,10 +106,28 @@ def short_folder(folder: Path) -> Path:
     name = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:10]
     short = Path("/tmp") / f"aios-{os.getuid()}-{name}"
     short.mkdir(mode=0o700, exist_ok=True)
-    found = short.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise Invalid("folder_unsafe", f"{short} is not a private folder of yours: remove it")
+    _check_private(short)
     return short
+
+
+def claim_folder(folder: Path) -> None:
+    """Make `folder`, or take one that is empty or was claimed before: Ray's files go there, and at
+    the end all of it is deleted. Raises Invalid(`folder_unsafe`) for any other.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_private(folder)
+    if not (folder / _CLAIM).exists() and any(folder.iterdir()):
+        raise Invalid(
+            "folder_unsafe",
+            f"{folder} holds other files, and would be deleted at the end: name an empty folder",
+        )
+    (folder / _CLAIM).touch()
+
+
+def _check_private(folder: Path) -> None:
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise Invalid("folder_unsafe", f"{folder} is not a private folder of yours: remove it")
 
 
 def parse_host_port(address: str) -> tuple[str, int]:

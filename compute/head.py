@@ -14,7 +14,7 @@ from pathlib import Path
 
 import trio
 
-from compute.environment import ensure_token, is_listening
+from compute.environment import claim_folder, ensure_token, is_listening
 from compute.raylet import (
     Raylet,
     RayletConfig,
@@ -43,8 +43,10 @@ class HeadConfig:
 async def run_head(config: HeadConfig, on_ready: Callable[[float], None]) -> None:
     """Keep the head running until SIGTERM or SIGINT; `on_ready` is told the seconds of each start.
 
-    Raises Unavailable(`port_taken`) where something else listens at the address.
+    Raises Unavailable(`port_taken`) where something else listens at the address; Invalid:
+    `folder_unsafe`, `ray_token_exposed`.
     """
+    claim_folder(config.ray_folder)
     node_ip, _, port = config.address.rpartition(":")
     raylet_config = RayletConfig(
         config.ray_folder, node_ip, config.token_file, config.log_file, config.cpus

@@ -18,7 +18,7 @@ import trio
 
 from compute.agent import Agent, Policy
 from compute.agent_socket import open_agent_socket
-from compute.environment import AGENT_SOCKET, check_token, is_raylet_up
+from compute.environment import AGENT_SOCKET, check_token, claim_folder, is_raylet_up
 from compute.local_data import load_local_data
 from compute.raylet import (
     PAUSE_S,
@@ -76,9 +76,10 @@ async def run_worker(config: WorkerConfig, key: KeyPair, notices: Notices) -> No
     """Contribute until SIGTERM or SIGINT.
 
     Raises Invalid or Unavailable for a configuration that cannot work: codes of
-    `load_local_data`, `check_token`, `register`.
+    `load_local_data`, `check_token`, `claim_folder`, `register`.
     """
     check_token(config.token_file)
+    claim_folder(config.ray_folder)
     data = await trio.to_thread.run_sync(load_local_data, config.data)
     agent = Agent(key, config.policy, data, config.folder)
     socket_path = config.ray_folder / "agent.sock"

@@ -3,16 +3,19 @@
 from pathlib import Path
 
 import pytest
+import trio
 
 from compute.environment import (
     SECRET_VARIABLES,
     check_token,
+    claim_folder,
     ensure_token,
     is_listening,
     parse_host_port,
     set_environment,
     short_folder,
 )
+from compute.head import HeadConfig, run_head
 from p2p_aios.errors import Invalid, Unavailable
 
 
@@ -60,6 +63,31 @@ def test_a_short_folder_is_short_private_and_steady(tmp_path: Path) -> None:
     finally:
         short.rmdir()
         short_folder(tmp_path).rmdir()
+
+
+def test_a_folder_is_claimed_once_and_never_one_with_files_of_others(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "ray"
+    claim_folder(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (folder / "session_2026").mkdir()
+    claim_folder(folder)
+    treasure = tmp_path / "home" / "treasure"
+    treasure.parent.mkdir(mode=0o700)
+    treasure.touch()
+    with pytest.raises(Invalid) as caught:
+        claim_folder(treasure.parent)
+    assert caught.value.code == "folder_unsafe"
+
+
+def test_a_head_deletes_no_files_of_others(tmp_path: Path) -> None:
+    """Its folder is removed at the end, however it ends."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "treasure").touch()
+    config = HeadConfig("127.0.0.2:1", tmp_path / "token", home, tmp_path / "log")
+    with pytest.raises(Invalid):
+        trio.run(run_head, config, print)
+    assert (home / "treasure").exists()
 
 
 @pytest.mark.parametrize("text", ["", "host", "host:", ":1", "host:0", "host:65536", "host:x"])
