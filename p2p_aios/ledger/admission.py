@@ -28,7 +28,7 @@ from p2p_aios.types.transaction import (
     SetBeaconAnchor,
     Transfer,
 )
-from p2p_aios.units import Height
+from p2p_aios.units import Address, Height
 
 NONCES_AHEAD_MAX: Final = 64
 """Transactions of one sender that may wait for earlier ones."""
@@ -53,7 +53,9 @@ def check_admission(
         raise Unavailable(
             "nonce_too_far", f"the next nonce is {account.nonce}; {body.nonce} is too far ahead"
         )
-    _require_standing(state, params, transaction, account)
+    if not isinstance(body.action, AttestRound | SetBeaconAnchor):
+        # Keys cost nothing: who cannot pay is refused before anything large is read.
+        check_fee(params, transaction, account)
     _check_action(state, params, transaction)
     require_payable(state, params, transaction, account)
     # Money that is still on its way does not count: without this, whoever spends what they do not
@@ -62,43 +64,17 @@ def check_admission(
     return account
 
 
-def _require_standing(
-    state: State, params: Params, transaction: CheckedTransaction, account: Account
-) -> None:
-    """Refuse who cannot pay, or has no part in what it speaks of, before rounds and jobs are read.
-
-    A key costs nothing, but a round takes a millisecond to read: a batch of strangers' reveals
-    would hold a node up for half a second.
-    """
-    match transaction.body.action:
-        case AttestRound():
-            if state.get(VALIDATORS, transaction.sender) is None:
-                raise Invalid("not_on_panel", "the sender is no validator")
-            return
-        case SetBeaconAnchor():
-            return
-        case CommitUpdate() | RevealUpdate():
-            if state.get(WORKERS, transaction.sender) is None:
-                raise Invalid("not_seated", "the sender is no worker")
-        case SubmitReceipt():
-            if state.get(WORKERS, transaction.sender) is None:
-                raise Invalid("receipt_wrong_worker", "the sender is no worker")
-        case _:
-            pass
-    check_fee(params, transaction, account)
-
-
 def _check_action(state: State, params: Params, transaction: CheckedTransaction) -> None:
     sender = transaction.sender
     match transaction.body.action:
         case CommitUpdate() as action:
-            _require_reached(state, action, RoundPhase.COMMIT)
+            _require_reached(state, sender, action, RoundPhase.COMMIT)
             check_commit(state, sender, action)
         case RevealUpdate() as action:
-            _require_reached(state, action, RoundPhase.REVEAL)
+            _require_reached(state, sender, action, RoundPhase.REVEAL)
             check_reveal(state, transaction.body.chain_id, sender, action)
         case AttestRound() as action:
-            _require_reached(state, action, RoundPhase.ATTEST)
+            _require_reached(state, sender, action, RoundPhase.ATTEST)
             check_attestation(state, sender, action)
         case SubmitReceipt() as action:
             _check_receipt(state, transaction, action)
@@ -130,14 +106,26 @@ def _amount_spent(state: State, action: Action) -> int:
 
 
 def _require_reached(
-    state: State, action: CommitUpdate | RevealUpdate | AttestRound, phase: RoundPhase
+    state: State,
+    sender: Address,
+    action: CommitUpdate | RevealUpdate | AttestRound,
+    phase: RoundPhase,
 ) -> None:
-    """Raises Unavailable: `unknown_task`, `round_not_yet`; Invalid(`unknown_round`)."""
+    """The round is there, for a sender that may have a part in it.
+
+    Raises Unavailable: `unknown_task`, `round_not_yet`; Invalid: `unknown_round`, `not_seated`,
+    `not_on_panel`.
+    """
     task = state.get(TASKS, action.task)
     if task is None:
         raise Unavailable("unknown_task", "no such learning task at this height")
     if action.round >= task.spec.rounds:
         raise Invalid("unknown_round", f"the task has only {task.spec.rounds} rounds")
+    # A round takes half a millisecond to read, which a batch of strangers' must not cost each.
+    if phase is RoundPhase.ATTEST and state.get(VALIDATORS, sender) is None:
+        raise Invalid("not_on_panel", "the sender is no validator")
+    if phase is not RoundPhase.ATTEST and state.get(WORKERS, sender) is None:
+        raise Invalid("not_seated", "the sender is no worker")
     learning_round = state.get(ROUNDS, round_key(action.task, action.round))
     if learning_round is None or learning_round.phase < phase:
         raise Unavailable(
@@ -146,6 +134,8 @@ def _require_reached(
 
 
 def _check_receipt(state: State, transaction: CheckedTransaction, action: SubmitReceipt) -> None:
+    if state.get(WORKERS, transaction.sender) is None:
+        raise Invalid("receipt_wrong_worker", "the sender is no worker")
     job, receipt = state.get(JOBS, action.receipt.job), action.receipt
     if job is None:
         raise Unavailable("unknown_job", "no such job at this height")

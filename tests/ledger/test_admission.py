@@ -127,7 +127,7 @@ def test_a_learning_action_is_early_until_its_phase_and_late_after_it() -> None:
     task = world.last_id(ALICE, make_task(rounds=2))
     first = UPDATES[0]
     early_attestation = attest(task, 0)
-    unknown = world.free(VALIDATORS[0], replace(early_attestation, task=Hash(bytes(32))))
+    unknown = world.transaction(first.worker, replace(early_attestation, task=Hash(bytes(32))))
     assert admit(world, unknown) == (Unavailable, "unknown_task")
     world.block()
     commit, shown = world.commit(task, 0, first), reveal(task, 0, first)
