@@ -2,13 +2,16 @@
 
 One validator in a process of its own makes two empty blocks a second; the clients, which are as
 cheap as can be, share its machine. `subscribers_cpu_percent` is what two hundred WebSockets that
-follow blocks add to the node, of one core. No peer of this kind runs from a package.
+follow blocks add to the node, of one core. Requests go through many accounts, so that none is
+answered from what was just asked. No peer of this kind runs from a package.
 """
 
 import json
+import secrets
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from itertools import cycle
 from pathlib import Path
 from typing import Final
 
@@ -16,12 +19,12 @@ import trio
 
 from p2p_aios.crypto.keys import format_address
 from p2p_aios.errors import invariant
-from p2p_aios.node.identity import load_genesis
+from p2p_aios.units import AIOS, Address, Amount
 from testnet.bench.rawclient import RawConnection
 from testnet.bench.usage import node_pids, usage_of
 from testnet.control import open_testnet
 from testnet.creation import Wish, create
-from testnet.layout import Layout, layout_at
+from testnet.layout import layout_at
 from testnet.quantiles import median, quantile
 
 NAME: Final = "rpc"
@@ -32,6 +35,8 @@ WARM_UP_S: Final = 5.0
 CLIENTS: Final = 8
 """Connections that ask at the same time."""
 BATCH: Final = 100
+ACCOUNTS: Final = 4_000
+"""Asked for in turn."""
 SUBSCRIBERS: Final = 200
 SUBSCRIBE: Final = '{"jsonrpc":"2.0","id":1,"method":"subscribe","params":{"topic":"blocks"}}'
 
@@ -46,13 +51,15 @@ def measure(seconds: float = SECONDS) -> Measured:
 async def _measure(seconds: float) -> Measured:
     with tempfile.TemporaryDirectory(prefix="aios-bench-") as folder:
         layout = layout_at(Path(folder) / "net")
-        plan = create(layout, Wish(nodes=1, workers=0, preset="testnet", has_ray=False))
+        accounts = [Address(secrets.token_bytes(20)) for _ in range(ACCOUNTS)]
+        funds = tuple((account, Amount(AIOS)) for account in accounts)
+        wish = Wish(nodes=1, workers=0, preset="testnet", has_ray=False, funds=funds)
+        plan = create(layout, wish)
         async with open_testnet(layout) as state:
             await trio.sleep(WARM_UP_S)
             port, pid = plan.nodes[0].rpc_port, node_pids(plan, state)[0]
-            call = _call(layout)
-            single = await _ask(port, json.dumps(call).encode(), seconds)
-            batched = await _ask(port, json.dumps([call] * BATCH).encode(), seconds)
+            single = await _ask(port, _messages(accounts, 1), seconds)
+            batched = await _ask(port, _messages(accounts, BATCH), seconds)
             idle = await _cpu_percent(pid, seconds)
             followed, received = await _follow(port, pid, seconds)
     figures = {
@@ -68,20 +75,27 @@ async def _measure(seconds: float) -> Measured:
     return {name: round(value, 2) for name, value in figures.items() if value is not None}, {}
 
 
-def _call(layout: Layout) -> dict[str, object]:
-    account = load_genesis(layout.genesis_file).accounts[0]
-    params = {"address": format_address(account.address)}
+def _messages(accounts: list[Address], calls: int) -> list[bytes]:
+    """That ask for each account once, so many at a time."""
+    asked = [_call(account) for account in accounts]
+    batches = [asked[start : start + calls] for start in range(0, len(asked), calls)]
+    return [json.dumps(batch if calls > 1 else batch[0]).encode() for batch in batches]
+
+
+def _call(account: Address) -> dict[str, object]:
+    params = {"address": format_address(account)}
     return {"jsonrpc": "2.0", "id": 1, "method": "account.get", "params": params}
 
 
-async def _ask(port: int, body: bytes, seconds: float) -> list[float]:
+async def _ask(port: int, messages: list[bytes], seconds: float) -> list[float]:
     """Milliseconds each message took, of all clients together."""
     took_ms: list[float] = []
+    bodies = cycle(messages)
 
     async def ask() -> None:
         async with RawConnection(port) as connection:
-            request = connection.request(body)
             while True:
+                request = connection.request(next(bodies))
                 begun_s = trio.current_time()
                 answer = await connection.ask(request)
                 took_ms.append(1000 * (trio.current_time() - begun_s))

@@ -87,6 +87,10 @@ async def test_programs_of_this_machine_share_all_connections() -> None:
             await stream.send_all(post(served, 1))
             assert b"HTTP/1.1 200" in await read_until(stream, lambda data: b"result" in data)
         assert await is_turned_away(served)
+        await stack.aclose()
+        with trio.fail_after(20):
+            while await is_turned_away(served):
+                await trio.sleep(0.01)
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:

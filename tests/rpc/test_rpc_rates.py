@@ -13,7 +13,7 @@ from p2p_aios.sdk import Client
 from tests.rpc.serving import serving
 
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "supply.get"}
-TIGHT = RpcConfig(port=0, limits=RpcLimits(calls_per_s=5, calls_burst=10, limits_loopback=True))
+TIGHT = RpcConfig(port=0, limits=RpcLimits(calls_per_s=1, calls_burst=10, limits_loopback=True))
 TOKEN = "sixteen characters"
 
 
@@ -79,7 +79,7 @@ async def test_batches_count_for_what_they_hold() -> None:
         assert all("result" in answer for answer in answers)
         refused = (await served.post(json.dumps([CALL] * 3))).json()["error"]
         assert refused["data"]["code"] == "rate_limited"
-        assert 0 < refused["data"]["retry_ms"] <= 601
+        assert 0 < refused["data"]["retry_ms"] <= 3001
         blob = await served.http.get("/blob/x")
         assert blob.status_code == 400  # a malformed name costs nothing
 
@@ -118,11 +118,14 @@ async def test_the_token_and_this_machine_are_exempt() -> None:
                 assert "result" in answer
     async with serving(locked) as served:
         wrong = {"authorization": "Bearer something else"}
-        answers = [(await served.post(json.dumps(CALL), **wrong)).json() for _ in range(3)]
-        assert answers[-1]["error"]["data"]["code"] == "rate_limited"
+        answers = [(await served.post(json.dumps(CALL), **wrong)).json() for _ in range(10)]
+        codes = [answer.get("error", {}).get("data", {}).get("code") for answer in answers]
+        assert "rate_limited" in codes
 
 
 async def test_the_sdk_waits_as_long_as_it_is_told() -> None:
-    async with serving(TIGHT) as served, Client(served.url) as client:
+    limits = RpcLimits(calls_per_s=20, calls_burst=10, limits_loopback=True)
+    tight = RpcConfig(port=0, limits=limits)
+    async with serving(tight) as served, Client(served.url) as client:
         for _ in range(13):
             assert (await client.supply()).is_balanced
