@@ -79,13 +79,17 @@ def output(
 @app.command("list")
 def list_all(
     after: Annotated[str | None, typer.Option(help="Last id of the page before.")] = None,
+    is_closed: Annotated[
+        bool, typer.Option("--closed", help="Those that are settled or refunded instead.")
+    ] = False,
 ) -> None:
-    """List jobs that wait or run, at most 100 at a time; `aios job show` finds the others too.
+    """List jobs that wait or run, at most 100 at a time.
 
     \b
-    aios job list --json
+    aios job list
+    aios job list --closed --json
     """
     last = None if after is None else checked(parse_id)(after)
-    jobs = ask(lambda client: client.jobs(last))
+    jobs = ask(lambda client: client.jobs(last, is_closed=is_closed))
     columns = ("id", "specification.kind", "state", "code", "specification.payment", "worker")
     emit_table(jobs, Jobs, columns)

@@ -29,9 +29,15 @@ peers = {peers}             # multiaddresses to dial, and to dial again
 listen = {rpc_listen}
 # token = "a long random text"      # asked for by whatever changes state; needed beyond loopback
 
-# [rpc.limits]                      # of each client address without the token
-# calls_per_s = 200
-# calls_burst = 1000
+# [rpc.limits]                      # what clients may ask; these are the defaults
+# calls_per_s = 200                 # of one client address that does not send the token
+# calls_burst = 1000                # what it may ask at once
+# limits_loopback = false           # whether programs of this machine are held to that, too
+# connections_max = 256             # open at once
+# client_connections_max = 64       # of these, by one client address
+# batch_max = 100                   # calls in one message
+# body_bytes_max = 1048576          # of one message
+# blob_bytes_max = 67108864         # of a blob that is put here
 
 # [compute]                         # for a node with a Ray cluster of its own
 # ray_address = "127.0.0.2:6379"

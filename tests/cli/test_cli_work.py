@@ -179,6 +179,13 @@ def test_a_job_that_nobody_does(run: Run, node: Node) -> None:
     refunded = run("job", "wait", sent["id"], "--json")
     assert (refunded.code, refunded.json["error"]["code"]) == (3, "job_refunded")
     assert "(deadline_missed)" in refunded.json["error"]["message"]
+    assert run("job", "list", "--json").json == []
+    (closed,) = run("job", "list", "--closed", "--json").json
+    assert (closed["id"], closed["state"], closed["code"]) == (
+        sent["id"],
+        "refunded",
+        "deadline_missed",
+    )
 
 
 @pytest.mark.usefixtures("keys", "node", "blobs")
