@@ -90,7 +90,8 @@ class Books:
         match transaction.body.action:
             case SubmitJob(payment=amount) | SubmitTask(budget=amount):
                 self.balances[transaction.sender] -= amount
-                assert self.escrow.setdefault(transaction.id, amount) == amount
+                assert transaction.id not in self.escrow
+                self.escrow[transaction.id] = amount
                 if isinstance(transaction.body.action, SubmitTask):
                     self.stakes[transaction.id] = transaction.body.action.bond
             case CommitUpdate(task=task, round=number):
@@ -107,14 +108,16 @@ class Books:
             case JobSubmitted(id, payer) | TaskOpened(id, payer):
                 self.payers[id] = payer
             case JobSettled(job=job, worker=worker, paid=paid):
-                assert self.escrow.pop(job) == paid
-                self.balances[worker] += paid
+                held = self.escrow.pop(job)
+                assert held == paid
+                self.balances[worker] += held
             case JobRefunded(job=job):
                 self.balances[self.payers[job]] += self.escrow.pop(job)
             case TaskFinished(task=task, refunded=refunded):
-                assert self.escrow.pop(task) == refunded
+                held = self.escrow.pop(task)
+                assert held == refunded
                 assert all(bond[0] != task for bond in self.bonds)
-                self.balances[self.payers[task]] += refunded
+                self.balances[self.payers[task]] += held
             case UpdateRefused(task=task, round=number, worker=worker):
                 self.reserve += self.bonds.pop((task, number, worker))
             case RoundSettled():
