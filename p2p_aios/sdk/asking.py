@@ -4,7 +4,7 @@ The calls themselves stand in one module per noun. Their classes inherit from th
 `Client` together, so that a program writes `client.job(id)` and need not know who holds what.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from p2p_aios.errors import Invalid
@@ -79,7 +79,10 @@ class Asking:
 
         Raises Invalid(`nothing_trusted`), and as `LightClient.derive`.
         """
-        light = self._light
-        if light is None:
+        if self._light is None:
             raise Invalid("nothing_trusted", "open the client with checked=genesis or a committee")
-        return await checked_anywhere(lambda: light.derive(project, height), self._nodes)
+        return await self._checked(self._light.derive, project, height)
+
+    async def _checked(self, read: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        """`read`, asked of the next node where one cannot prove what it says."""
+        return await checked_anywhere(lambda: read(*arguments), self._nodes)

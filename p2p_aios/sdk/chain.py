@@ -1,5 +1,6 @@
 """Calls about the node, its chain, and what finalized state holds of accounts and validators."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,8 @@ from p2p_aios.ledger.state import State
 from p2p_aios.ledger.tables import Record, Table
 from p2p_aios.sdk.answers import name_of
 from p2p_aios.sdk.asking import Asking
+from p2p_aios.sdk.light import LightClient
+from p2p_aios.sdk.proofs import check_block, check_blocks
 from p2p_aios.types.committee import Committee
 from p2p_aios.types.genesis import Genesis, chain_id
 from p2p_aios.types.proof import FinalityProof, StateProof
@@ -74,13 +77,52 @@ class ChainCalls(Asking):
         has_transactions: bool = False,
         has_outcome: bool = False,
     ) -> BlockView:
-        """A finalized block by height or hash, or the last one; `prove_block` proves it."""
+        """A finalized block by height or hash, or the last one.
+
+        Where checking: proven, with all that it holds but its certificate.
+        """
+        if self._light is None:
+            return await self._ask_block(at, has_transactions, has_outcome)
+        # Transactions are what proves their ids.
+        view = await self._checked(self._prove_block_view, self._light, at, has_outcome)
+        return view if has_transactions else replace(view, transactions=None)
+
+    async def _prove_block_view(
+        self, light: LightClient, at: Height | Hash | None, has_outcome: bool
+    ) -> BlockView:
+        view = await self._ask_block(at, True, has_outcome)
+        if at not in (None, view.header.height, view.hash):
+            raise Invalid("proof_off_topic", "another block than was asked for")
+        check_block(await light.header(view.header.height, is_latest=at is None), view)
+        return view
+
+    async def _ask_block(
+        self, at: Height | Hash | None, has_transactions: bool, has_outcome: bool
+    ) -> BlockView:
         where = {"hash": at.hex()} if isinstance(at, bytes) else {"height": at}
         extent = {"transactions": has_transactions, "outcome": has_outcome}
         return await self._ask(BlockView, "block.get", **where, **extent)
 
     async def blocks(self, first: Height, count: int = PAGE_MAX) -> tuple[BlockSummary, ...]:
-        """Consecutive finalized blocks, without bodies. Never proven."""
+        """Consecutive finalized blocks, without bodies.
+
+        Where checking: hashes and headers are proven, up to the last one told of; sizes and whether
+        there are more remain what the node says.
+        """
+        if self._light is None:
+            return await self._ask_blocks(first, count)
+        return await self._checked(self._prove_blocks, self._light, first, count)
+
+    async def _prove_blocks(
+        self, light: LightClient, first: Height, count: int
+    ) -> tuple[BlockSummary, ...]:
+        summaries = await self._ask_blocks(first, count)
+        if summaries:
+            last = Height(first + len(summaries) - 1)
+            check_blocks(await light.header(last), summaries)
+        return summaries
+
+    async def _ask_blocks(self, first: Height, count: int) -> tuple[BlockSummary, ...]:
         return await self._list(
             BlockSummary, BlockSummaries, "block.range", first=first, count=count
         )

@@ -102,6 +102,19 @@ class LightClient:
             self._require_fresh(header)
         return proof.value, header
 
+    async def header(self, height: Height, *, is_latest: bool = False) -> Header:
+        """Of the final block at `height`; `is_latest` where the node calls it its last.
+
+        Raises as `read`.
+        """
+        proof = await self._source.request("block.proof", FinalityProof, height=height)
+        header = await self._check(proof)
+        if header.height != height:
+            raise Invalid("proof_off_topic", f"asked for height {height}, not {header.height}")
+        if is_latest:
+            self._require_fresh(header)
+        return header
+
     async def _check(self, proof: FinalityProof) -> Header:
         """The first header, shown to be final."""
         if self._checked is None or self._checked[0] != proof:

@@ -5,6 +5,7 @@ is certified, and from that to the committee's signatures. Committees follow fro
 header commits to its own epoch's and to the next one's members (`Header.committee_hash`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Final
@@ -17,10 +18,13 @@ from p2p_aios.ledger.genesis import genesis_state
 from p2p_aios.ledger.tables import COMMITTEES, epoch_key
 from p2p_aios.trie.codec import STATE_CODEC, state_path
 from p2p_aios.trie.proof import verify_proof
-from p2p_aios.types.block import Header, block_hash
+from p2p_aios.types.block import Header, block_hash, transactions_root
 from p2p_aios.types.committee import Committee, committee_hash
 from p2p_aios.types.genesis import Genesis, chain_id
 from p2p_aios.types.proof import FinalityProof, StateProof
+from p2p_aios.types.receipt import receipts_root
+from p2p_aios.types.transaction import transaction_id
+from p2p_aios.types.views import BlockSummary, BlockView
 from p2p_aios.types.vote import VoteKind
 from p2p_aios.units import Hash, Millis
 
@@ -90,6 +94,40 @@ def check_value(header: Header, proof: StateProof) -> None:
     value = verify_proof(STATE_CODEC, header.state_root, state_path(proof.key), proof.nodes)
     if value != proof.value:
         raise Invalid("proof_value_differs", "the trie holds another value than the node names")
+
+
+def check_block(header: Header, view: BlockView) -> None:
+    """That `view`, which holds its transactions, is of the block with this final header.
+
+    Its certificate remains unchecked. Raises Invalid(`proof_block_differs`).
+    """
+    transactions = view.transactions or ()
+    ids = tuple(transaction_id(each.body) for each in transactions)
+    parts = {
+        "hash": view.hash == block_hash(header) == block_hash(view.header),
+        "transactions": transactions_root([schema.encode(t) for t in transactions])
+        == header.tx_root,
+        "transaction ids": view.transaction_ids == ids,
+        "outcome": view.outcome is None
+        or receipts_root(view.outcome.receipts, view.outcome.events) == header.receipts_root,
+    }
+    for part, is_right in parts.items():
+        if not is_right:
+            raise Invalid("proof_block_differs", f"block {header.height} has another {part}")
+
+
+def check_blocks(last: Header, summaries: Sequence[BlockSummary]) -> None:
+    """That the headers lead, each to the next, to a final one.
+
+    Raises Invalid: `proof_block_differs`, `proof_unlinked`.
+    """
+    if any(each.hash != block_hash(each.header) for each in summaries):
+        raise Invalid("proof_block_differs", "a header has another hash")
+    for older, newer in pairwise(summaries):
+        if newer.header.parent != older.hash:
+            raise Invalid("proof_unlinked", f"block {newer.header.height} has another parent")
+    if summaries and summaries[-1].header != last:
+        raise Invalid("proof_block_differs", f"block {last.height} is another")
 
 
 def check_succession(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -23,7 +23,7 @@ SENDERS_MAX: Final = 1024
 
 
 class TransactionCalls(ChainCalls):
-    """`tx.*`. What a node says of a transaction is never proven: prove what it should have done."""
+    """`tx.*`. Where checking, finality and receipt are proven; that a transaction waits, never."""
 
     @cached_property
     def _senders(self) -> dict[Address, Sender]:
@@ -40,7 +40,7 @@ class TransactionCalls(ChainCalls):
 
     async def transaction(self, id: Hash) -> TransactionStatus:
         """Whether it is final, and its receipt."""
-        return await self._ask(TransactionStatus, "tx.get", id=id.hex())
+        return await self._status("tx.get", id)
 
     async def wait(self, id: Hash, timeout_s: float = 30) -> TransactionStatus:
         """Until the transaction is final; raises Unavailable(`transaction_pending`)."""
@@ -48,9 +48,7 @@ class TransactionCalls(ChainCalls):
         while True:
             left_s = max(0.0, min(WAIT_S_MAX, deadline - trio.current_time()))
             timeout_ms = int(left_s * 1000)
-            status = await self._ask(
-                TransactionStatus, "tx.wait", id=id.hex(), timeout_ms=timeout_ms
-            )
+            status = await self._status("tx.wait", id, timeout_ms=timeout_ms)
             if status.state is TransactionState.FINALIZED:
                 return status
             if trio.current_time() >= deadline:
@@ -58,6 +56,24 @@ class TransactionCalls(ChainCalls):
                     "transaction_pending",
                     f"{id.hex()} is not final after {timeout_s:g} s; it may still become so",
                 )
+
+    async def _status(self, method: str, id: Hash, **params: Any) -> TransactionStatus:
+        if self._light is None:
+            return await self._ask(TransactionStatus, method, id=id.hex(), **params)
+        return await self._checked(self._prove_status, method, id, params)
+
+    async def _prove_status(
+        self, method: str, id: Hash, params: dict[str, Any]
+    ) -> TransactionStatus:
+        told = await self._ask(TransactionStatus, method, id=id.hex(), **params)
+        if told.state is TransactionState.PENDING:
+            return told
+        block = await self.block(told.height, has_transactions=True, has_outcome=True)
+        if id not in block.transaction_ids or not block.transactions or not block.outcome:
+            raise Invalid("proof_off_topic", f"block {told.height} does not hold {id.hex()}")
+        index = block.transaction_ids.index(id)
+        transaction, receipt = block.transactions[index], block.outcome.receipts[index]
+        return TransactionStatus(id, told.state, transaction, block.header.height, receipt)
 
     async def send(self, key: KeyPair, action: Action, *, fee: Amount | None = None) -> Hash:
         """Sign and submit an action of `key`'s account; the transaction's id."""

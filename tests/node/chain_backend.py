@@ -14,7 +14,13 @@ class ChainBackend(NodeBackend):
 
     def __init__(self, chain: Chain) -> None:
         parts: Any = SimpleNamespace(
-            chain=chain, transactions=SimpleNamespace(mempool=Mempool()), key=None
+            chain=chain,
+            transactions=SimpleNamespace(mempool=Mempool()),
+            key=None,
+            voting=None,
+            gateway=None,
+            catchup=SimpleNamespace(is_behind=False),
+            network=SimpleNamespace(peers=SimpleNamespace(connected=tuple)),
         )
         super().__init__(parts)
         self.feed = Feed()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.ledger.tables import WORKERS
 from p2p_aios.node.chain import Chain
 from p2p_aios.sdk import Client
-from p2p_aios.types.views import JobState, Phase
-from p2p_aios.units import ZERO_HASH, Height
+from p2p_aios.types.block import FinalizedBlock
+from p2p_aios.types.receipt import BlockOutcome
+from p2p_aios.types.views import JobState, Phase, TransactionStatus
+from p2p_aios.units import ZERO_HASH, Hash, Height, Millis
 from tests.node.chain_backend import ChainBackend
 from tests.node.founders import ALICE, Founders
 from tests.node.full_chain import FullChain
@@ -125,6 +128,100 @@ async def test_closed_jobs_are_what_the_node_says(chain: Chain, full: FullChain)
         assert await client.jobs(limit=1, is_closed=True) == closed[:1]
         states = {each.state for each in closed}
         assert states == {JobState.SETTLED, JobState.REFUNDED}
+
+
+async def test_blocks_and_transactions_are_proven(chain: Chain, full: FullChain) -> None:
+    async with (
+        serving(backend=ChainBackend(chain)) as served,  # type: ignore[arg-type]
+        Client(served.url) as plain,
+        Client(served.url, checked=FOUNDERS.genesis) as client,
+    ):
+        for at in (Height(1), Height(8), None):
+            view = await plain.block(at, has_transactions=True, has_outcome=True)
+            assert await client.block(at, has_transactions=True, has_outcome=True) == view
+            assert await client.block(view.hash) == await plain.block(at)
+        assert await client.blocks(Height(3), 9) == await plain.blocks(Height(3), 9)
+        assert await client.blocks(chain.tip.height) == await plain.blocks(chain.tip.height)
+        assert await client.blocks(Height(chain.tip.height + 1)) == ()
+        status = await plain.transaction(full.task)
+        assert status.receipt is not None
+        assert await client.transaction(full.task) == status
+        assert await client.wait(full.task) == status
+
+
+class Liar(ChainBackend):
+    """Its blocks are altered by `lie`; its proofs are true."""
+
+    def __init__(self, chain: Chain, lie: Callable[[Any], Any]) -> None:
+        super().__init__(chain)
+        self._lie = lie
+
+    async def block_at(self, height: Height) -> FinalizedBlock | None:
+        found = await super().block_at(height)
+        return None if found is None else replace(found, block=self._lie(found.block))
+
+    async def outcome_at(self, height: Height) -> BlockOutcome | None:
+        return self._lie(await super().outcome_at(height))  # type: ignore[no-any-return]
+
+
+def later(part: Any) -> Any:
+    if isinstance(part, BlockOutcome):
+        return part
+    return replace(part, header=replace(part.header, timestamp_ms=Millis(0)))
+
+
+def fewer(part: Any) -> Any:
+    return part if isinstance(part, BlockOutcome) else replace(part, transactions=())
+
+
+def failed(part: Any) -> Any:
+    if not isinstance(part, BlockOutcome):
+        return part
+    return replace(part, receipts=tuple(replace(each, code="expired") for each in part.receipts))
+
+
+@pytest.mark.parametrize("lie", [later, fewer, failed])
+async def test_no_altered_block_passes(
+    chain: Chain, full: FullChain, lie: Callable[[Any], Any]
+) -> None:
+    del full
+    async with (
+        serving(backend=Liar(chain, lie)) as served,  # type: ignore[arg-type]
+        serving(backend=ChainBackend(chain)) as honest,  # type: ignore[arg-type]
+        Client(served.url, checked=FOUNDERS.genesis) as client,
+        Client([served.url, honest.url], checked=FOUNDERS.genesis) as choosing,
+        Client(honest.url) as plain,
+    ):
+        with pytest.raises(Invalid) as caught:
+            await client.block(Height(2), has_outcome=True)
+        assert caught.value.code == "proof_block_differs"
+        true = await plain.block(Height(2), has_outcome=True)
+        assert await choosing.block(Height(2), has_outcome=True) == true
+        if lie is later:
+            with pytest.raises(Invalid, match=r"proof_block_differs|proof_unlinked"):
+                await client.blocks(Height(1))
+
+
+async def test_no_false_receipt_passes(chain: Chain, full: FullChain) -> None:
+    class Denier(ChainBackend):
+        """Says of every transaction that it failed, and of strange ones that they are final."""
+
+        async def transaction(self, id: Hash) -> TransactionStatus | None:
+            told = await super().transaction(full.task)
+            assert told is not None
+            assert told.receipt is not None
+            return replace(told, id=id, receipt=replace(told.receipt, code="expired"))
+
+    async with (
+        serving(backend=Denier(chain)) as served,  # type: ignore[arg-type]
+        Client(served.url, checked=FOUNDERS.genesis) as client,
+    ):
+        status = await client.transaction(full.task)
+        assert status.receipt is not None
+        assert status.receipt.code == "ok"
+        with pytest.raises(Invalid) as caught:
+            await client.transaction(ZERO_HASH)
+        assert caught.value.code == "proof_off_topic"
 
 
 async def test_one_answer_is_of_one_block(chain: Chain, full: FullChain) -> None:

@@ -15,8 +15,7 @@ from p2p_aios.codec import schema
 from p2p_aios.crypto.keystore import save_keystore
 from p2p_aios.node.chain import Chain
 from p2p_aios.types.transaction import Transfer, check_transaction
-from p2p_aios.types.views import GatewayState, NodeStatus
-from p2p_aios.units import Amount, Hash, Millis, View
+from p2p_aios.units import Amount, Hash
 from tests.node.chain_backend import ChainBackend
 from tests.node.founders import ALICE, BOB, Founders
 from tests.rpc.serving import serving
@@ -33,13 +32,6 @@ class Instant(ChainBackend):
     def __init__(self, chain: Chain) -> None:
         super().__init__(chain)
         self._turn = trio.Lock()
-
-    async def status(self) -> NodeStatus:
-        tip, zero = self._chain.tip, Millis(0)
-        return NodeStatus(
-            "0", "test", self.chain_id, None, tip.height, tip.hash, tip.timestamp_ms, tip.epoch,
-            View(0), False, 0, 0, GatewayState.ABSENT, zero,
-        )  # fmt: skip
 
     async def submit(self, raw: bytes) -> Hash:
         return await self.include(check_transaction(raw, self.chain_id))
