@@ -199,7 +199,8 @@ class World:
 
     def register_workers(self) -> None:
         offer = RegisterWorker(VALIDATORS[0].address, 2, (JobKind.TRAIN, JobKind.EVALUATE))
-        assert set(self.do(*((worker, offer) for worker in WORKERS))) == {"ok"}
+        codes = self.do(*((worker, offer) for worker in WORKERS))
+        assert set(codes) == {"ok"}
 
     def round(self, task: Hash, number: int = 0) -> LearningRound:
         learning_round = read_round(self.state, task, number)
