@@ -50,7 +50,7 @@ WORKERS = {
     for key in (KeyPair.from_secret(sha256(name.encode())) for name in ("alice", "bob"))
 }
 AGGREGATE = b"aggregate of a script"
-SLOW_S = 4.0
+SLOW_S = 7.0
 sending = threading.Lock()
 
 

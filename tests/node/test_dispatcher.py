@@ -18,7 +18,12 @@ from p2p_aios.ledger.queries import list_tasks, read_job, read_round
 from p2p_aios.ledger.records import ComputeJob, JobStatus, LearningRound, RoundPhase
 from p2p_aios.node.blobs import Blobs
 from p2p_aios.node.chain import Chain
-from p2p_aios.node.dispatcher import SHOWN_BLOCKS_MAX, Dispatcher, update_bytes_max
+from p2p_aios.node.dispatcher import (
+    REVEAL_BLOCKS_MIN,
+    SHOWN_BLOCKS_MAX,
+    Dispatcher,
+    update_bytes_max,
+)
 from p2p_aios.node.gateway import GatewayConfig, open_gateway
 from p2p_aios.node.transactions import Transactions
 from p2p_aios.storage.blobs import BlobStore
@@ -29,7 +34,6 @@ from p2p_aios.units import AIOS, Amount, Cid, Hash
 from tests.ledger.world import make_task
 from tests.node.founders import ALICE, BOB, PARAMS, Founders
 from tests.node.quiet import open_quiet_network
-from tests.node.scripted_gateway import SLOW_S
 
 CHILD = Path(__file__).parent / "scripted_gateway.py"
 FOUNDERS = Founders(1, PARAMS)
@@ -84,7 +88,8 @@ class Workshop:
     async def open_tasks(self, count: int, **changes: object) -> list[Hash]:
         """Several in one block, in the order of their ids."""
         base, shard = await self.blobs.put(BASE), await self.blobs.put(SHARD)
-        task = make_task(base=base, test_shard=shard, seats=2, updates_min=1, **changes)
+        usual = {"seats": 2, "updates_min": 1, "reveal_blocks": REVEAL_BLOCKS_MIN}
+        task = make_task(base=base, test_shard=shard, **(usual | changes))
         await self.do(*[(ALICE, task)] * count)
         with self.chain.state() as state:
             return [found.id for found in list_tasks(state)]
@@ -213,14 +218,27 @@ async def test_a_fault_of_ours_is_no_update_withheld(tmp_path: Path) -> None:
         assert failed.value.code == "storage_failed"
 
 
+async def test_nobody_bonds_for_a_task_that_leaves_no_time_to_reveal(tmp_path: Path) -> None:
+    """Whoever submits it pays nothing for the bonds that are lost."""
+    async with open_workshop(tmp_path, "honest") as workshop:
+        await workshop.register()
+        task = await workshop.open_task(
+            rounds=1, commit_blocks=4, reveal_blocks=REVEAL_BLOCKS_MIN - 1
+        )
+        await workshop.until(lambda: workshop.is_closed(task, 0))
+        found = workshop.round(task, 0)
+        assert found is not None
+        assert found.phase is RoundPhase.VOIDED
+        assert all(seat.commitment is None for seat in found.seats)
+
+
 async def test_a_reveal_does_not_wait_for_another_tasks_training(tmp_path: Path) -> None:
-    """Its window would pass meanwhile, and the bond be lost."""
+    """Its window would pass meanwhile, and the bond be lost: training takes longer."""
     async with open_workshop(tmp_path, "slow") as workshop:
         await workshop.register()
-        tasks = await workshop.open_tasks(2, rounds=1, commit_blocks=40, reveal_blocks=4)
-        begun_s = trio.current_time()
-        await workshop.until(lambda: any(workshop.is_closed(task, 0) for task in tasks))
-        assert trio.current_time() - begun_s < SLOW_S
+        tasks = await workshop.open_tasks(
+            2, rounds=1, commit_blocks=40, reveal_blocks=REVEAL_BLOCKS_MIN
+        )
         await workshop.until(lambda: all(workshop.is_closed(task, 0) for task in tasks))
         for task in tasks:
             found = workshop.round(task, 0)
