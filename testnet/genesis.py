@@ -65,13 +65,14 @@ def make_genesis(
         timestamp_ms=Millis(time.time_ns() // 10**6),
         params=params,
         dormant_sat=dormant_sat,
-        validators=tuple(_founder(keys, params) for keys in validators),
+        validators=tuple(_founder(keys, network, params) for keys in validators),
         accounts=tuple(GenesisAccount(address, funded[address]) for address in sorted(funded)),
     )
 
 
-def _founder(keys: ValidatorKeys, params: Params) -> GenesisValidator:
-    chain = beacon_chain(beacon_seed(keys.validator.secret), params.beacon_chain_length)
+def _founder(keys: ValidatorKeys, network: str, params: Params) -> GenesisValidator:
+    seed = beacon_seed(keys.validator.secret, network)
+    chain = beacon_chain(seed, params.beacon_chain_length)
     return GenesisValidator(
         owner=keys.owner.address,
         public_key=keys.validator.public_key,

@@ -43,11 +43,15 @@ class BeaconChain:
         return Hash(_iterate(self.checkpoints[index // STRIDE], index % STRIDE))
 
 
-def beacon_seed(validator_secret: bytes, generation: int = 0) -> bytes:
-    """What a chain of a validator grows from: its key alone restores it. Generation 0 is the one
-    named in genesis or at registration; each later one replaces the one before it."""
-    number = generation.to_bytes(8, "big") if generation else b""
-    return hashlib.sha256(b"aios/beacon/v1" + validator_secret + number).digest()
+def beacon_seed(validator_secret: bytes, network: str, generation: int = 0) -> bytes:
+    """What a chain of a validator grows from: its key and the network's name restore it.
+
+    Generation 0 is the one named in genesis or at registration; each later one replaces the one
+    before it. A key that serves two networks shows nothing of one on the other: any element of a
+    chain gives away all that follow it there.
+    """
+    number = generation.to_bytes(8, "big")
+    return hashlib.sha256(b"aios/beacon/v1" + validator_secret + number + network.encode()).digest()
 
 
 def beacon_chain(secret_seed: bytes, length: int) -> BeaconChain:

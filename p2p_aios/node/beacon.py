@@ -1,9 +1,9 @@
 """A validator's beacon chains: finding the one in use, and registering the next before it ends.
 
-A chain grows from the validator's key and a generation number, counted up from the genesis one, so
-nothing but the key is needed to find it again: the state names the anchor in use and the one that
-follows it. A new anchor counts two epochs after its registration (`ledger.beacon`); until then
-both chains are kept.
+A chain grows from the validator's key, the network's name and a generation number, counted up from
+the genesis one, so nothing but the key is needed to find it again: the state names the anchor in
+use and the one that follows it. A new anchor counts two epochs after its registration
+(`ledger.beacon`); until then both chains are kept.
 """
 
 import logging
@@ -143,7 +143,7 @@ class Beacon:
         )
 
     async def _make(self, generation: int) -> BeaconChain:
-        seed = beacon_seed(self._key.secret, generation)
+        seed = beacon_seed(self._key.secret, self._chain.genesis.network, generation)
         made = await trio.to_thread.run_sync(beacon_chain, seed, self._length)
         if generation == len(self._anchors):
             self._anchors.append(made.anchor)

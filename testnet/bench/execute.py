@@ -111,7 +111,8 @@ def _make_world() -> World:
     genesis = make_genesis(
         "bench-execute", params, (founder,), {key.address: BALANCE for key in senders}
     )
-    beacon = beacon_chain(beacon_seed(founder.validator.secret), params.beacon_chain_length)
+    seed = beacon_seed(founder.validator.secret, genesis.network)
+    beacon = beacon_chain(seed, params.beacon_chain_length)
     rng = random.Random(SEED)
     recipients = [Address(rng.randbytes(20)) for _ in range(RECIPIENTS)]
     return World(genesis, founder.validator, beacon, senders, recipients)

@@ -53,7 +53,7 @@ def test_two_in_one_block_are_one_too_many() -> None:
 
 def test_once_the_successor_counts_the_next_is_free_again() -> None:
     world = World()
-    seed = beacon_seed(VALIDATOR.secret, 1)
+    seed = beacon_seed(VALIDATOR.secret, "test", 1)
     chain = beacon_chain(seed, 64)
     world.chains[chain.anchor] = chain
     world.block(world.free(VALIDATOR, SetBeaconAnchor(chain.anchor)))
@@ -77,7 +77,12 @@ def test_a_validator_pays_for_everything_else() -> None:
     assert refusal_of(world, world.free(VALIDATOR, transfer)) == "fee_too_low"
 
 
-def test_generations_of_a_key_share_nothing() -> None:
-    seeds = [beacon_seed(VALIDATOR.secret, generation) for generation in range(4)]
-    assert len(set(seeds)) == 4
-    assert seeds[0] == beacon_seed(VALIDATOR.secret)
+def test_generations_and_networks_of_a_key_share_nothing() -> None:
+    """What a testnet shows of a chain would give away the mainnet's."""
+    seeds = {
+        beacon_seed(VALIDATOR.secret, network, generation)
+        for generation in range(4)
+        for network in ("testnet", "mainnet")
+    }
+    assert len(seeds) == 8
+    assert beacon_seed(VALIDATOR.secret, "mainnet") in seeds

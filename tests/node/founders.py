@@ -40,6 +40,7 @@ def key(name: str) -> KeyPair:
     return KeyPair.from_secret(sha256(name.encode()))
 
 
+NETWORK = "test"
 ALICE, BOB, POOR = key("alice"), key("bob"), key("poor")
 
 
@@ -64,7 +65,8 @@ class Founders:
     @cached_property
     def beacons(self) -> list[BeaconChain]:
         length = self.params.beacon_chain_length
-        return [beacon_chain(beacon_seed(each.secret), length) for each in self.validators]
+        seeds = [beacon_seed(each.secret, NETWORK) for each in self.validators]
+        return [beacon_chain(seed, length) for seed in seeds]
 
     @cached_property
     def genesis(self) -> Genesis:
@@ -78,7 +80,7 @@ class Founders:
             for seat, validator in enumerate(self.validators)
         )
         rich = tuple(GenesisAccount(each.address, FUNDS) for each in self.rich)
-        return Genesis("test", Millis(self.timestamp_ms), self.params, 10**9, founders, rich)
+        return Genesis(NETWORK, Millis(self.timestamp_ms), self.params, 10**9, founders, rich)
 
     @property
     def chain_id(self) -> Hash:

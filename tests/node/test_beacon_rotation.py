@@ -24,7 +24,7 @@ from p2p_aios.node.chain import Chain
 from p2p_aios.node.transactions import Transactions
 from p2p_aios.types.transaction import SetBeaconAnchor
 from p2p_aios.units import Amount, Millis, View
-from tests.node.founders import PARAMS, Founders, key
+from tests.node.founders import NETWORK, PARAMS, Founders, key
 from tests.node.quiet import open_transactions
 
 EPOCH = 4
@@ -84,7 +84,7 @@ async def test_chains_follow_each_other_without_a_gap(tmp_path: Path) -> None:
         for _ in range(4 * LENGTH):
             seen += registrations(await proposer.propose())
         expected = [
-            beacon_chain(beacon_seed(KEY.secret, generation), LENGTH).anchor
+            beacon_chain(beacon_seed(KEY.secret, NETWORK, generation), LENGTH).anchor
             for generation in range(1, len(seen) + 1)
         ]
         assert [each.anchor for each in seen] == expected
