@@ -96,7 +96,7 @@ class Nodes:
                 is_elsewhere = fault.code in ELSEWHERE and missed < len(self._transports)
                 if left == 0 or not (fault.code in AGAIN or is_elsewhere):
                     raise
-                hinted_s = _hint_s(fault)
+                hinted_s = hint_s(fault)
             if self._current == at:
                 # Unless another task has found a better one meanwhile.
                 self.leave()
@@ -105,7 +105,7 @@ class Nodes:
                 pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
 
-def _hint_s(fault: Unavailable) -> float:
+def hint_s(fault: Unavailable) -> float:
     """How long the node asked to be left alone, within bounds."""
     hinted_ms = fault.details.get("retry_ms", 0)
     return min(hinted_ms / 1000, PAUSE_S_MAX) if isinstance(hinted_ms, int) else 0.0

@@ -16,6 +16,7 @@ from trio_websocket import (
 )
 
 from p2p_aios.errors import Unavailable
+from p2p_aios.sdk.failover import TRIES, hint_s
 from p2p_aios.sdk.transport import ANSWER_S_MAX, fault_of
 
 CONNECT_S_MAX: Final = 5
@@ -39,7 +40,21 @@ class NodeSocket:
         self._last_id = 0
 
     async def call(self, method: str, params: dict[str, Any]) -> Any:
-        """The `result`; raises the node's refusal, and as `next_notice`."""
+        """The `result`; raises the node's refusal, and as `next_notice`.
+
+        Where the node wants to be asked less often, it is asked again when it says.
+        """
+        left = TRIES
+        while True:
+            try:
+                return await self._call(method, params)
+            except Unavailable as fault:
+                left -= 1
+                if fault.code != "rate_limited" or left == 0:
+                    raise
+                await trio.sleep(hint_s(fault))
+
+    async def _call(self, method: str, params: dict[str, Any]) -> Any:
         self._last_id += 1
         request = {"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params}
         try:
@@ -47,7 +62,8 @@ class NodeSocket:
         except ConnectionClosed as closed:
             raise _lost(closed) from None
         with trio.move_on_after(ANSWER_S_MAX):
-            while (message := await self._read()).get("id") != self._last_id:
+            # A message refused unread has no id; only one is ever unanswered.
+            while (message := await self._read()).get("id", 0) not in (self._last_id, None):
                 if len(self._backlog) == BACKLOG_MAX:
                     raise Unavailable("subscriber_slow", "too many notices while catching up")
                 self._backlog.append(message)

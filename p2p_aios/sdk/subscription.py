@@ -176,8 +176,7 @@ class _Reader(Generic[T]):
         if self._next > self._tip:
             return self._new([await self._live()])
         notices = self._new(await past(self._socket, await self._next_summary()))
-        if self._next == self._tip:
-            self._progress.complete(self._tip)
+        self._progress.complete(self._next)
         self._next = Height(self._next + 1)
         return notices
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from p2p_aios.codec import schema
 from p2p_aios.crypto.keys import format_address
 from p2p_aios.errors import Unavailable
+from p2p_aios.rpc.config import RpcConfig, RpcLimits
 from p2p_aios.rpc.projection import summarize
 from p2p_aios.rpc.server import serve_rpc
 from p2p_aios.sdk import Client, Notifications, sign_action, subscription
@@ -30,14 +31,16 @@ SEEN_S_MAX = 10
 class Stoppable:
     """A node that can be stopped while others run."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: RpcConfig) -> None:
         self.backend = MemoryBackend()
+        self._config = config
         self._scope = trio.CancelScope()
         self._is_down = trio.Event()
 
     async def serve(self, task_status: Any) -> None:
         with self._scope:
-            await serve_rpc(self.backend, self.backend.feed, DEFAULT, task_status=task_status)
+            feed = self.backend.feed
+            await serve_rpc(self.backend, feed, self._config, task_status=task_status)
         self._is_down.set()
 
     async def stop(self) -> None:
@@ -46,9 +49,11 @@ class Stoppable:
 
 
 @asynccontextmanager
-async def running(count: int) -> AsyncIterator[tuple[list[Stoppable], list[str]]]:
+async def running(
+    count: int, config: RpcConfig = DEFAULT
+) -> AsyncIterator[tuple[list[Stoppable], list[str]]]:
     """Nodes and their addresses."""
-    nodes = [Stoppable() for _ in range(count)]
+    nodes = [Stoppable(config) for _ in range(count)]
     async with trio.open_nursery() as nursery:
         yield nodes, [await nursery.start(node.serve) for node in nodes]
         nursery.cancel_scope.cancel()
@@ -84,8 +89,8 @@ class Twins:
 
 
 @asynccontextmanager
-async def twins() -> AsyncIterator[Twins]:
-    async with running(2) as (nodes, urls):
+async def twins(config: RpcConfig = DEFAULT) -> AsyncIterator[Twins]:
+    async with running(2, config) as (nodes, urls):
         yield Twins(*nodes, urls)
 
 
@@ -166,6 +171,20 @@ async def test_a_node_that_lags_tells_nothing_twice() -> None:
         for _ in range(5):
             nodes.second.finalize()
         assert [each.header.height for each in await take(blocks, 2)] == [4, 5]
+
+
+async def test_catching_up_keeps_to_the_nodes_rate() -> None:
+    limits = RpcLimits(calls_per_s=50, calls_burst=3, limits_loopback=True)
+    async with (
+        twins(RpcConfig(port=0, limits=limits)) as nodes,
+        Client(nodes.urls) as client,
+        all_receipts(client) as receipts,
+    ):
+        await nodes.stop_first()
+        for _ in range(12):
+            await nodes.extend(1)
+        seen = await take(receipts, 12)
+        assert [each.height for each in seen] == list(range(1, 13))
 
 
 async def test_a_gap_too_large_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
