@@ -29,8 +29,8 @@ broadcasts finalize(v).
 **Giving up.** From max(entry of v, slot): after 2Δ without a proposal, or 3Δ without a
 notarization, it broadcasts nullify(v); at once where the leader's stream is down, where the leader
 was not heard for `silent_views` views, where its proposal breaks a rule, or where so many nullified
-that v can no longer become final. Δ doubles with each nullified view and falls back with a
-finalization.
+or notarized some other block that v can no longer become final. Δ doubles with each nullified view
+and falls back with a finalization.
 
 **Why it is safe.** finalize(v) and nullify(v) exclude each other for ever, so a finalized view has
 no nullification, and two quorums share an honest member, so it has one notarization. Every later
@@ -64,8 +64,9 @@ From the paper and from DESIGN §6, with reasons:
   leader's lie evenly apart: independent draws would now and then string several together, and each
   costs a time-out. Leaders are known for an epoch either way, since the seed is.
 - *Certificates are fetched when needed* rather than carried by every proposal (commonware).
-- *A validator joins a nullification that makes finality impossible*: where those who nullified v
-  leave no quorum that could finalize it, waiting for the time-out gains nothing.
+- *A validator joins where finality is out of reach*: where those who nullified v, or those who
+  notarized another block than the most, leave no quorum, waiting for the time-out gains nothing. It
+  takes more than a third of the weight, so no villain brings it about alone.
 - *finalize for another block than one notarized is legal*: an equivocating leader can get one block
   notarized by us and another by the quorum; the quorum's is the only one certified.
 - *A finalization counts as a notarization*: more than a third of the weight, honest, saw one.

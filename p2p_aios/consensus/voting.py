@@ -191,18 +191,25 @@ def _is_time_up(x: Instance, round_: Round | None, now: Now) -> bool:
     waited_ms = now.monotonic_ms - x.patience_from_ms(now)
     if waited_ms >= 3 * x.delta_ms():
         return True
-    if round_ is not None and (round_.is_refused or _is_past_finality(x, round_)):
+    if round_ is not None and (round_.is_refused or _is_hopeless(x, round_)):
         return True
     if round_ is not None and round_.proposal is not None:
         return False
     return x.is_leader_silent() or waited_ms >= 2 * x.delta_ms()
 
 
-def _is_past_finality(x: Instance, round_: Round) -> bool:
-    # Those who nullified cannot finalize; where the rest is no quorum, the view never will be
-    # final, and joining them costs nothing but the wait.
+def _is_hopeless(x: Instance, round_: Round) -> bool:
+    """Whether the view can no longer become final: joining those who give it up then costs nothing,
+    and saves the wait."""
+    # Those who nullified cannot finalize.
     nullifying = x.roster.weight_of(list(round_.votes[VoteKind.NULLIFY]))
-    return is_blocking(nullifying, x.roster.total)
+    # Where the leader contradicts itself, those who notarized one block will not another.
+    notarizing: dict[Hash, int] = {}
+    for seat, vote in round_.votes[VoteKind.NOTARIZE].items():
+        weight = notarizing.get(vote.ballot.block, 0) + x.roster.weight_of([seat])
+        notarizing[vote.ballot.block] = weight
+    lost = sum(notarizing.values()) - max(notarizing.values(), default=0)
+    return is_blocking(max(nullifying, lost), x.roster.total)
 
 
 def rebroadcast_if_due(x: Instance, now: Now) -> None:

@@ -61,6 +61,14 @@ def test_the_pace_of_a_healthy_network() -> None:
     assert figures["nullify_votes"] == 0
 
 
+def test_leaders_that_contradict_themselves_cost_a_round_trip_not_a_time_out() -> None:
+    liars = {0: "equivocator", 1: "equivocator"}
+    conditions = Conditions(nodes=7, villains=liars, duration_ms=20_000, heal_ms=0)
+    figures = world_figures(run_world(conditions))
+    assert figures["nullify_votes"] > 0
+    assert figures["height"] >= 30
+
+
 @pytest.mark.parametrize("delay_ms", [(10, 60), (40, 100)])
 def test_slow_links_delay_finality_not_blocks(delay_ms: tuple[int, int]) -> None:
     world = run_world(Conditions(duration_ms=20_000, heal_ms=10_000, delay_ms=delay_ms))
