@@ -2,7 +2,6 @@
 
 from p2p_aios.ledger.accounts import account_of
 from p2p_aios.ledger.beacon import BeaconPosition, beacon_position
-from p2p_aios.ledger.committees import registered_validators
 from p2p_aios.ledger.jobs import open_jobs
 from p2p_aios.ledger.records import (
     Account,
@@ -28,7 +27,6 @@ from p2p_aios.ledger.tables import (
     epoch_key,
     round_key,
 )
-from p2p_aios.ledger.workers import registered_workers
 from p2p_aios.types.committee import Committee, committee_hash
 from p2p_aios.types.compute import JobId
 from p2p_aios.types.learning import Round, TaskId
@@ -54,11 +52,6 @@ def read_validator(reader: StateReader, address: Address) -> Validator | None:
     return State(reader).get(VALIDATORS, address)
 
 
-def read_validators(reader: StateReader) -> tuple[Validator, ...]:
-    """All of them, ascending by address."""
-    return registered_validators(State(reader))
-
-
 def read_beacon_position(
     reader: StateReader, address: Address, epoch: Epoch
 ) -> BeaconPosition | None:
@@ -82,11 +75,6 @@ def header_committee_hash(reader: StateReader, epoch: Epoch) -> Hash:
 
 def read_worker(reader: StateReader, address: Address) -> Worker | None:
     return State(reader).get(WORKERS, address)
-
-
-def list_workers(reader: StateReader) -> tuple[Worker, ...]:
-    """Ascending by address; the retired ones (no kinds) stay until their epoch is settled."""
-    return registered_workers(State(reader))
 
 
 def read_job(reader: StateReader, job: JobId) -> ComputeJob | None:

@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 
 from p2p_aios.errors import Invalid
+from p2p_aios.ledger.committees import registered_validators
 from p2p_aios.ledger.genesis import genesis_state
 from p2p_aios.ledger.queries import (
     list_open_jobs,
     list_tasks,
-    list_workers,
     read_account,
     read_chain,
-    read_validators,
 )
+from p2p_aios.ledger.state import State
+from p2p_aios.ledger.workers import registered_workers
 from p2p_aios.params import PRESETS
 from p2p_aios.types.genesis import GenesisAccount
 from p2p_aios.units import FIXED_ONE, Amount
@@ -25,11 +26,12 @@ def test_genesis_grants_and_registers() -> None:
     state = genesis_state(make_genesis())
     assert read_chain(state).height == 0
     assert read_account(state, ALICE.address).balance == FUNDS
-    validators = read_validators(state)
+    validators = registered_validators(State(state))
     assert [v.address for v in validators] == [v.address for v in VALIDATORS]
     assert {v.owner for v in validators} == {owner.address for owner in OWNERS}
     assert all(v.head == v.anchor for v in validators)
-    assert (list_workers(state), list_open_jobs(state), list_tasks(state)) == ((), (), ())
+    assert (list_open_jobs(state), list_tasks(state)) == ((), ())
+    assert not registered_workers(State(state))
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))

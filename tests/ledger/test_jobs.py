@@ -8,12 +8,13 @@ from p2p_aios.codec import cbor
 from p2p_aios.ledger.jobs import WAIT_BLOCKS_MAX
 from p2p_aios.ledger.queries import (
     list_open_jobs,
-    list_workers,
     read_job,
     read_supply,
     read_worker,
 )
 from p2p_aios.ledger.records import ComputeJob, JobStatus
+from p2p_aios.ledger.state import State
+from p2p_aios.ledger.workers import registered_workers
 from p2p_aios.types.compute import (
     JobKind,
     JobReceipt,
@@ -79,7 +80,7 @@ def test_registering_enters_an_offer_and_again_changes_it() -> None:
         WorkerRegistered(WORKERS[0].address, VALIDATORS[0].address)
     ]
     world.do((WORKERS[0], offer(5, JobKind.TRAIN, JobKind.AGGREGATE)))
-    (worker,) = list_workers(world.state)
+    (worker,) = registered_workers(State(world.state))
     assert (worker.capacity, worker.kinds) == (5, (JobKind.TRAIN, JobKind.AGGREGATE))
 
 
@@ -91,7 +92,7 @@ def test_malformed_offers_are_refused() -> None:
     assert world.do((WORKERS[0], unordered)) == ("kinds_malformed",)
     assert world.do((WORKERS[0], repeated)) == ("kinds_malformed",)
     assert world.do((WORKERS[0], homeless)) == ("unknown_validator",)
-    assert list_workers(world.state) == ()
+    assert not registered_workers(State(world.state))
 
 
 def test_registered_workers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
