@@ -5,14 +5,16 @@ journal can be lost, and it forgets what is final on disk, which can be lost whi
 kept: an operator moves a damaged chain away, and the node fetches it anew.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from p2p_aios.consensus.events import Anchor, Term
 from p2p_aios.consensus.records import Forgotten, JournalBirth, Position, Record, position_of
+from p2p_aios.errors import Corrupt
 from p2p_aios.params import Params
-from p2p_aios.units import Epoch, View
+from p2p_aios.types.block import Proposal
+from p2p_aios.units import Epoch, Hash, View
 
 JOINING_MS: Final = 5_000
 """How long a journal born on an old network listens before it signs: the chain that its owner may
@@ -54,9 +56,15 @@ class Memory:
         return JOINING_MS if self.birth.wall_ms >= term.started_ms + _epoch_ms(params) else 0
 
 
-def memory_of(records: Iterable[Record], birth: JournalBirth | None) -> Memory:
-    """The memory of a journal with these records."""
-    records = tuple(records)
+def memory_of(records: Sequence[Record], birth: JournalBirth | None, chain_id: Hash) -> Memory:
+    """The memory of a journal with these records.
+
+    Raises Corrupt(`journal_foreign`) for one of another chain: its votes and certificates say
+    nothing here, and look as if they did.
+    """
+    for record in records:
+        if isinstance(record, Proposal) and record.block.header.chain_id != chain_id:
+            raise Corrupt("journal_foreign", "the journal is another chain's: move it away")
     forgotten = (position_of(record) for record in records if isinstance(record, Forgotten))
     return Memory(birth, max(forgotten, default=_NOTHING), not records)
 

@@ -147,13 +147,16 @@ class Simplex:
         birth: JournalBirth | None = None,
     ) -> None:
         """`anchor` is the node's durable tip, `term` that of the epoch its child belongs to,
-        `records` the journal's, `birth` the journal's own; without one it never signs."""
+        `records` the journal's, `birth` the journal's own; without one it never signs.
+
+        Raises Corrupt(`journal_foreign`).
+        """
         self._identity = identity
         self._out = Outbox()
         self._down: set[Address] = set()
         self._candidates = Candidates(anchor)
         self._records = tuple(records)
-        self._memory = memory_of(self._records, birth)
+        self._memory = memory_of(self._records, birth, identity.chain_id)
         self._reception = Reception(anchor.certificate)
         self._timer_ms: int | None = None
         self._joining_ms = self._memory.joining_ms(term, anchor, identity.params)

@@ -6,6 +6,7 @@ import pytest
 
 from p2p_aios.consensus.events import (
     Anchor,
+    Build,
     Now,
     Output,
     Persist,
@@ -20,12 +21,13 @@ from p2p_aios.consensus.instance import Identity
 from p2p_aios.consensus.memory import FOUNDING_MS, JOINING_MS, memory_of
 from p2p_aios.consensus.records import Forgotten, JournalBirth, Record, Silenced, position_of
 from p2p_aios.consensus.simplex import Simplex
-from p2p_aios.errors import InvariantBroken
+from p2p_aios.errors import Corrupt, InvariantBroken
 from p2p_aios.params import MAINNET
+from p2p_aios.types.block import Proposal
 from p2p_aios.types.committee import Committee
 from p2p_aios.types.vote import Ballot, Certificate, Vote, VoteKind, ballot_digest
 from p2p_aios.units import UINT64_MAX, ZERO_HASH, Epoch, Hash, Height, Millis, View
-from testnet.simulate.application import CHAIN_ID, GENESIS_MS, Ledger, simulated_keys
+from testnet.simulate.application import CHAIN_ID, GENESIS_MS, Ledger, make_block, simulated_keys
 
 KEYS = sorted((simulated_keys(i) for i in range(4)), key=lambda keys: keys.address)
 TERM = Ledger(KEYS, MAINNET, (100, 100)).next_term()
@@ -79,7 +81,7 @@ def term_of(epoch: int, started_ms: int) -> Term:
 def test_only_an_epoch_begun_after_the_journal_may_be_signed_in(
     epoch: int, started_ms: int, birth: JournalBirth | None, may: bool
 ) -> None:
-    memory = memory_of((), birth)
+    memory = memory_of((), birth, CHAIN_ID)
     assert memory.covers(term_of(epoch, started_ms), GENESIS, MAINNET) is may
 
 
@@ -168,6 +170,16 @@ def test_a_remembered_signature_in_a_certificate_does_not_silence() -> None:
     core, _ = started(vote(VoteKind.NOTARIZE, 1))
     core.step(Received(KEYS[1].address, certificate(VoteKind.NOTARIZE, 1, 0, 1, 2)), at(10))
     assert not core.is_silent
+
+
+def test_another_chains_journal_is_refused() -> None:
+    task = Build(CHAIN_ID, Height(1), Epoch(0), View(1), Millis(GENESIS_MS), is_empty=True)
+    block = make_block(task, ZERO_HASH, KEYS[0].address, ())
+    own = Proposal(block, View(1), View(0), vote(VoteKind.NOTARIZE, 1))
+    started(own)
+    header = replace(block.header, chain_id=BLOCK)
+    with pytest.raises(Corrupt, match="journal_foreign"):
+        started(replace(own, block=replace(block, header=header)))
 
 
 def test_another_epochs_records_say_nothing_here() -> None:
