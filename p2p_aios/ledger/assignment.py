@@ -3,6 +3,7 @@
 The draw uses the mix of its own block, over jobs and offers fixed in earlier ones.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +16,7 @@ from p2p_aios.ledger.jobs import (
     free_worker,
     refund_job,
 )
-from p2p_aios.ledger.records import ComputeJob, JobIndex, JobStatus
+from p2p_aios.ledger.records import ComputeJob, Due, JobIndex, JobStatus
 from p2p_aios.ledger.schedule import overdue, with_due, without_due
 from p2p_aios.ledger.tables import CHAIN, JOB_INDEX, JOBS, WORKERS
 from p2p_aios.ledger.workers import registered_workers
@@ -29,7 +30,7 @@ OVERDUE_PER_BLOCK_MAX: Final = 64
 """Missed deadlines, and vain waits, handled at one block's start, longest due first."""
 
 FreePlaces = dict[JobKind, dict[Address, int]]
-"""Per kind: workers that offer it and how many more jobs each may hold."""
+"""Per kind: workers that offer it and how many more jobs each may hold, at least one."""
 
 
 def advance_jobs(env: Environment) -> None:
@@ -41,7 +42,7 @@ def advance_jobs(env: Environment) -> None:
         refund_job(env, state.require(JOBS, due.id), "no_worker")
     waiting = state.require(JOB_INDEX).waiting
     if waiting:
-        _assign(env, [state.require(JOBS, due.id) for due in waiting])
+        _assign(env, waiting)
 
 
 def _miss_deadline(env: Environment, job: ComputeJob) -> None:
@@ -55,23 +56,35 @@ def _miss_deadline(env: Environment, job: ComputeJob) -> None:
     await_worker(env.state, again)
 
 
-def _assign(env: Environment, waiting: list[ComputeJob]) -> None:
+def _assign(env: Environment, waiting: Sequence[Due]) -> None:
     free, assigned = _free_places(env), 0
-    for job in waiting:
-        if assigned == ASSIGNMENTS_PER_BLOCK_MAX:
+    for due in waiting:
+        # A queue of large jobs takes long to read: no further than there is somebody to take them.
+        if assigned == ASSIGNMENTS_PER_BLOCK_MAX or not free:
             return
-        places = free.get(job.order.kind, {})
-        candidates = [address for address, places_left in places.items() if places_left > 0]
+        job = env.state.require(JOBS, due.id)
+        candidates = list(free.get(job.order.kind, ()))
         if not candidates:
             continue
         # Somebody else gets the next try, where there is somebody else.
         others = [address for address in candidates if address != job.worker]
         worker = _draw_worker(env, job, others or candidates)
-        for kind_places in free.values():
-            if worker in kind_places:
-                kind_places[worker] -= 1
+        _take_place(free, worker)
         _hand_over(env, job, worker)
         assigned += 1
+
+
+def _take_place(free: FreePlaces, worker: Address) -> None:
+    """The worker holds one more job, of whatever kind; who is full is free for none."""
+    for kind in list(free):
+        places = free[kind]
+        if worker not in places:
+            continue
+        places[worker] -= 1
+        if not places[worker]:
+            del places[worker]
+        if not places:
+            del free[kind]
 
 
 def _draw_worker(env: Environment, job: ComputeJob, candidates: list[Address]) -> Address:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from p2p_aios.codec import cbor
+from p2p_aios.ledger.execute import execute_block
 from p2p_aios.ledger.jobs import WAIT_BLOCKS_MAX
 from p2p_aios.ledger.queries import (
     list_open_jobs,
@@ -12,8 +13,9 @@ from p2p_aios.ledger.queries import (
     read_supply,
     read_worker,
 )
-from p2p_aios.ledger.records import ComputeJob, JobStatus
+from p2p_aios.ledger.records import ComputeJob, JobIndex, JobStatus
 from p2p_aios.ledger.state import State
+from p2p_aios.ledger.tables import JOB_INDEX, JOBS
 from p2p_aios.ledger.workers import registered_workers
 from p2p_aios.types.compute import (
     JobKind,
@@ -142,6 +144,30 @@ def test_a_malformed_job_is_refused(changes: dict[str, object], code: str) -> No
     world = World()
     assert world.do((ALICE, replace(ORDER, **changes))) == (code,)  # type: ignore[arg-type]
     assert world.balance(ALICE.address) == FUNDS - FEE
+
+
+def test_waiting_jobs_are_read_no_further_than_workers_are_free() -> None:
+    """A full queue holds megabytes; while everybody is busy no block reads them."""
+    world = World()
+    world.do((WORKERS[0], RegisterWorker(VALIDATORS[0].address, 2, (JobKind.EVALUATE,))))
+    for _ in range(6):
+        world.last_id(ALICE, replace(ORDER, window_blocks=50))
+    read: list[bytes] = []
+
+    class Reader:
+        def get(self, key: bytes) -> bytes | None:
+            read.append(key)
+            return world.state.get(key)
+
+    index = read_index(world)
+    assert (len(index.waiting), len(index.assigned)) == (4, 2)
+    execute_block(Reader(), world.context(), [])
+    assert read
+    assert not [key for key in read if key[:1] == JOBS.prefix]
+
+
+def read_index(world: World) -> JobIndex:
+    return JOB_INDEX.decode(world.state[JOB_INDEX.prefix])
 
 
 def test_open_jobs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
