@@ -33,7 +33,6 @@ from p2p_aios.types.gateway import (
     AgentRequest,
     Contributor,
     Describe,
-    RegisterOffer,
     RevealRound,
     RunJob,
     Signed,
@@ -103,9 +102,6 @@ class Agent:
         match request:
             case Describe():
                 return Contributor(self.address, self._policy.kinds)
-            case RegisterOffer(terms, home, capacity):
-                self._check_terms(terms)
-                return self._sign(terms, RegisterWorker(home, capacity, self._policy.kinds))
             case TrainRound() as train:
                 self._admit(train.worker, train.terms, JobKind.TRAIN)
                 committed = await self._find(train)
@@ -125,6 +121,13 @@ class Agent:
                     output = await self._in_turn(partial(self._run, job, blobs))
                 receipt = make_receipt(job, cid_of(output.blob), output.units)
                 return self._sign(job.terms, SubmitReceipt(receipt), output.blob)
+
+    def sign_offer(self, terms: Terms, home: Address, capacity: int) -> Signed:
+        """Its RegisterWorker, for its own worker alone: whoever reaches the socket must not lead
+        the contributor to another home. Raises Invalid: `wrong_chain`, `fee_over_limit`.
+        """
+        self._check_terms(terms)
+        return self._sign(terms, RegisterWorker(home, capacity, self._policy.kinds))
 
     async def _find(self, request: TrainRound | RevealRound) -> CommittedUpdate | None:
         find = partial(self._store.find, request.task, request.round, request.base)

@@ -9,7 +9,7 @@ import trio
 from compute.agent import Agent
 from p2p_aios.errors import AiosError, Invalid
 from p2p_aios.sdk.client import Client, require_success
-from p2p_aios.types.gateway import RegisterOffer, Signed, Terms
+from p2p_aios.types.gateway import Terms
 from p2p_aios.types.views import WorkerView
 from p2p_aios.units import Address, Amount, Height
 
@@ -80,9 +80,7 @@ async def _submit(agent: Agent, client: Client, home: Address, capacity: int) ->
     fee, raw = Amount(0), b""
     while True:
         terms = Terms(chain_id, account.next_nonce, fee, expires)
-        signed = await agent.answer(RegisterOffer(terms, home, capacity))
-        assert isinstance(signed, Signed)
-        raw = signed.raw
+        raw = agent.sign_offer(terms, home, capacity).raw
         least = Amount(genesis.params.fee_base + genesis.params.fee_per_byte * len(raw))
         # A larger fee may take more bytes, which cost more; it settles after a step or two.
         if fee >= least:

@@ -119,15 +119,6 @@ class Describe:
     """Who are you, and what do you run? Only for agents."""
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterOffer:
-    """Sign the RegisterWorker of this agent's offer. Only for agents, by their own worker."""
-
-    terms: Terms
-    home: Address
-    capacity: Annotated[int, Range(1, 64)]
-
-
 Request = Annotated[
     Ping | StoreBlob | ListContributors | TrainRound | RevealRound | RunJob | JudgeRound,
     Variants(
@@ -143,8 +134,8 @@ Request = Annotated[
     ),
 ]
 AgentRequest = Annotated[
-    Describe | RegisterOffer | TrainRound | RevealRound | RunJob,
-    Variants({1: Describe, 2: RegisterOffer, 4: TrainRound, 5: RevealRound, 6: RunJob}),
+    Describe | TrainRound | RevealRound | RunJob,
+    Variants({1: Describe, 4: TrainRound, 5: RevealRound, 6: RunJob}),
 ]
 WorkerRequest = TrainRound | RevealRound | RunJob
 """What the gateway passes on to a contributor."""

@@ -25,9 +25,9 @@ from compute.local_data import LocalData, load_local_data, save_local_data
 from compute.models.initial import initial_parameters
 from compute.parameters import read_update, write_parameters
 from compute.shard import read_shard
-from p2p_aios.codec import schema
+from p2p_aios.codec import cbor, schema
 from p2p_aios.codec.cid import cid_of
-from p2p_aios.codec.frames import encode_frame
+from p2p_aios.codec.frames import LENGTH_BYTES, encode_frame
 from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.types.compute import (
@@ -45,7 +45,6 @@ from p2p_aios.types.gateway import (
     Contributor,
     Describe,
     Failure,
-    RegisterOffer,
     RevealRound,
     RunJob,
     Signed,
@@ -258,13 +257,30 @@ async def test_kinds_outside_the_policy_do_not_run(tmp_path: Path, tiny_data: Lo
             assert caught.value.code == "kind_not_allowed"
 
 
-async def test_registration_offers_what_the_policy_allows(
+def test_registration_offers_what_the_policy_allows(tmp_path: Path, tiny_data: LocalData) -> None:
+    home = Address(b"h" * 20)
+    agent = Agent(KEY, Policy(CHAIN, FEE_MAX, KINDS), tiny_data, tmp_path)
+    assert action_of(agent.sign_offer(TERMS, home, 2)) == RegisterWorker(home, 2, KINDS)
+    for terms in (replace(TERMS, chain_id=TASK), replace(TERMS, fee=Amount(FEE_MAX + 1))):
+        with pytest.raises(Invalid):
+            agent.sign_offer(terms, home, 2)
+
+
+async def test_the_socket_leads_a_contributor_to_no_other_home(
     tmp_path: Path, tiny_data: LocalData
 ) -> None:
-    home = Address(b"h" * 20)
-    async with open_agent(tmp_path, tiny_data) as path:
-        signed = await ask(path, RegisterOffer(TERMS, home, 2))
-    assert action_of(signed) == RegisterWorker(home, 2, KINDS)
+    """Any member of a Ray cluster can have the actor pass on whatever it likes."""
+    terms = cbor.decode(schema.encode(TERMS))
+    forged = cbor.encode([0, [2, terms, b"h" * 20, 64]])
+    async with (
+        open_agent(tmp_path, tiny_data) as path,
+        await trio.open_unix_socket(str(path)) as stream,
+    ):
+        await stream.send_all(encode_frame(forged))
+        reply = b"".join([part async for part in stream])
+    failure = schema.decode_as(AgentReply, reply[LENGTH_BYTES:])
+    assert isinstance(failure, Failure)
+    assert failure.code == "schema_mismatch"
 
 
 def receipt_for(kind: JobKind, arguments: Any, inputs: tuple[bytes, ...]) -> RunJob:
