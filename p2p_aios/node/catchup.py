@@ -1,12 +1,14 @@
 """Catching up with peers that are ahead: carries the sync planner's wishes out.
 
 A node asks its peers where they stand when it starts, when consensus says that messages cannot
-bridge its gap, and when its own tip has not moved for a while; nodes without a seat also hear each
-block by gossip. Blocks fetched are executed like any other and become final with their certificate.
-One task does that, whichever way they came: what fails there is this node's own fault, and ends it.
+bridge its gap, and when its own tip has not moved for a while, ever less often where nobody is
+ahead; nodes without a seat also hear each block by gossip. Blocks fetched are executed like any
+other and become final with their certificate. One task does that, whichever way they came: what
+fails there is this node's own fault, and ends it.
 """
 
 import logging
+import math
 from typing import Final, assert_never
 
 import trio
@@ -54,6 +56,9 @@ POLL_S: Final = 1.0
 """How often to look whether peers must be asked where they stand."""
 QUIET_MS: Final = 1_500
 """Our tip must not have moved for so long before they are asked."""
+PAUSE_S_MAX: Final = 8.0
+"""Longest time until they are asked again: it doubles while nobody is ahead. What keeps a chain
+from moving may be want of processor time, of which each question takes some."""
 STATUS_S_MAX: Final = 3.0
 EVENTS_MAX: Final = 256
 
@@ -144,11 +149,22 @@ class CatchUp:
             pass  # judged, and announced to the planner, while validating
 
     async def _poll(self) -> None:
+        asked_s, pause_s = -math.inf, POLL_S
         while True:
             self._forget_gone()
-            if _now_ms() - self._moved_ms >= QUIET_MS:
+            is_quiet = _now_ms() - self._moved_ms >= QUIET_MS
+            if not is_quiet or self._may_lag():
+                pause_s = POLL_S
+            if is_quiet and trio.current_time() - asked_s >= pause_s:
+                asked_s, pause_s = trio.current_time(), min(2 * pause_s, PAUSE_S_MAX)
                 await self.ask_around()
             await trio.sleep(POLL_S)
+
+    def _may_lag(self) -> bool:
+        """Whether a connected peer is ahead, or has yet to tell where it stands."""
+        beyond = self._chain.tip.height + 1
+        connections = self._network.peers.connected()
+        return any(self.heights.get(each.peer, beyond) >= beyond for each in connections)
 
     def _forget_gone(self) -> None:
         connected = {connection.peer for connection in self._network.peers.connected()}
