@@ -7,7 +7,7 @@ contributors and their cluster answer is theirs to answer for: it fails the duty
 """
 
 import logging
-from collections import Counter
+from dataclasses import dataclass
 from typing import Final, assert_never
 
 import trio
@@ -60,6 +60,14 @@ UPDATE_SLACK_BYTES: Final = 64 * 1024
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Of a duty that is still due."""
+
+    rest_s: float
+    rests_until_s: float
+
+
 class Dispatcher:
     """The duties under way."""
 
@@ -77,7 +85,7 @@ class Dispatcher:
         self._gateway = gateway
         self._key = key
         self._under_way: set[Duty] = set()
-        self._failures: Counter[Duty] = Counter()
+        self._failures: dict[Duty, _Failure] = {}
         self._contributors = Contributors(chain, transactions, blobs)
         self._block = trio.Event()
         self._due_at: Hash | None = None
@@ -97,10 +105,14 @@ class Dispatcher:
                     del self._failures[past]
                 for duty in self._due():
                     has_room = len(self._under_way) < DUTIES_MAX or isinstance(duty, AttestDuty)
-                    if duty not in self._under_way and has_room:
+                    if has_room and duty not in self._under_way and not self._rests(duty):
                         self._under_way.add(duty)
                         nursery.start_soon(self._do, duty)
                 await block.wait()
+
+    def _rests(self, duty: Duty) -> bool:
+        failure = self._failures.get(duty)
+        return failure is not None and trio.current_time() < failure.rests_until_s
 
     def _due(self) -> dict[Duty, None]:
         """What the tip asks for; read once a block, however many look."""
@@ -116,19 +128,21 @@ class Dispatcher:
             await self._until_shown(duty, await self._perform(duty))
         except (Invalid, Unavailable) as error:
             log.info("duty %s failed: %s", _describe(duty), error)
-            await self._pause(duty)
+            self._note_failure(duty)
         except Corrupt:
             raise
         except Exception:  # what a gateway answers must not end the node
             log.exception("duty %s failed", _describe(duty))
-            await self._pause(duty)
+            self._note_failure(duty)
         finally:
             self._under_way.discard(duty)
 
-    async def _pause(self, duty: Duty) -> None:
-        """Some fail for good, and each attempt may cost seconds of work."""
-        await trio.sleep(min(RETRY_S * 2.0 ** min(self._failures[duty], 16), RETRY_S_MAX))
-        self._failures[duty] += 1
+    def _note_failure(self, duty: Duty) -> None:
+        """Let it rest, ever longer: some fail for good, and each attempt may cost seconds of work.
+        Meanwhile others have its place."""
+        known = self._failures.get(duty)
+        rest_s = RETRY_S if known is None else min(2 * known.rest_s, RETRY_S_MAX)
+        self._failures[duty] = _Failure(rest_s, trio.current_time() + rest_s)
 
     async def _perform(self, duty: Duty) -> Hash:
         """Id of the transaction that does it."""

@@ -187,6 +187,18 @@ async def test_inputs_that_nobody_has_fail_their_job_alone(tmp_path: Path) -> No
         assert workshop.job(lost).status is not JobStatus.SETTLED
 
 
+async def test_duties_that_keep_failing_leave_room_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may order the undoable, or name this node as the home of workers it cannot reach."""
+    monkeypatch.setattr("p2p_aios.node.dispatcher.DUTIES_MAX", 1)
+    async with open_workshop(tmp_path, "honest") as workshop:
+        await workshop.register()
+        await submit_job(workshop, cid_of(b"nobody has this"))
+        good = await submit_job(workshop, await workshop.blobs.put(b"input"))
+        await workshop.until(lambda: workshop.job(good).status is JobStatus.SETTLED, 30)
+
+
 async def test_an_update_far_larger_than_its_model_is_not_looked_at(tmp_path: Path) -> None:
     """Every panel member draws the same line, so they agree that it is not to be had."""
     model = make_task().model
