@@ -102,23 +102,29 @@ def test_repeating_a_batch_changes_nothing(batches: Batches) -> None:
     assert (again.nodes, again.stale) == ({}, [])
 
 
-@settings(max_examples=100, deadline=None)
-@given(batches_of(PATHS, st.binary(max_size=40)), PATHS, st.data())
+@settings(max_examples=150, deadline=None)
+@given(
+    st.tuples(st.just(STATE_CODEC), batches_of(PATHS, st.binary(max_size=40)))
+    | st.tuples(st.just(PASH_CODEC), batches_of(PATHS, WEIGHED)),
+    PATHS,
+    st.data(),
+)
 def test_proofs_verify_and_mutations_do_not(
-    batches: Batches, stranger: bytes, data: st.DataObject
+    written: tuple[NodeCodec, Batches], stranger: bytes, data: st.DataObject
 ) -> None:
     """Invariant: a proof shows the content and nothing else; no changed proof is accepted."""
-    world = build(STATE_CODEC, batches)
-    root = root_hash(STATE_CODEC, world.root)
+    codec, batches = written
+    world = build(codec, batches)
+    root = root_hash(codec, world.root)
     path = data.draw(st.sampled_from([stranger, *world.content]))
-    proof = prove(STATE_CODEC, world.nodes.get, world.root, path)
-    assert verify_proof(STATE_CODEC, root, path, proof) == world.content.get(path)
+    proof = prove(codec, world.nodes.get, world.root, path)
+    assert verify_proof(codec, root, path, proof) == world.content.get(path)
     for changed in mutations(proof, data):
         with pytest.raises(Invalid):
-            verify_proof(STATE_CODEC, root, path, changed)
+            verify_proof(codec, root, path, changed)
     wrong = hashlib.sha256(root).digest()
     with pytest.raises(Invalid):
-        verify_proof(STATE_CODEC, wrong, path, proof)
+        verify_proof(codec, wrong, path, proof)
 
 
 def mutations(proof: tuple[bytes, ...], data: st.DataObject) -> list[tuple[bytes, ...]]:
