@@ -124,19 +124,19 @@ class Growth:
                     assert (place.height, place.index) == (height, index)
             assert snapshot.read_block(last + 1) is None
             oldest = 0 if kept is None else max(0, last - kept)
-            reached: set[bytes] = set()
+            found_ids: set[bytes] = set()
             for height in range(last + 1):
                 roots = snapshot.read_roots(height)
                 assert (roots is not None) == (height >= oldest)
                 if roots is not None:
-                    reached.update(_reached(STATE_CODEC, read, roots.state))
-                    reached.update(_reached(PASH_CODEC, read, roots.pash))
-            assert reached == set(snapshot.node_ids())
-            assert all(int.from_bytes(each, "big") < tip.next_id for each in reached)
+                    found_ids.update(reached(STATE_CODEC, read, roots.state))
+                    found_ids.update(reached(PASH_CODEC, read, roots.pash))
+            assert found_ids == set(snapshot.node_ids())
+            assert all(int.from_bytes(each, "big") < tip.next_id for each in found_ids)
         return last
 
 
-def _reached(codec, read, root) -> Iterator[bytes]:
+def reached(codec, read, root) -> Iterator[bytes]:
     return (node_id for _, _, node_id in walk(codec, read, root, checked=True))
 
 

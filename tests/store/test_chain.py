@@ -16,6 +16,7 @@ from p2p_aios.store import chain
 from p2p_aios.store.chain import ChainStore
 from p2p_aios.store.records import FinalizedBatch, Roots
 from p2p_aios.store.snapshot import NODES
+from p2p_aios.trie.codec import PASH_CODEC, STATE_CODEC
 from p2p_aios.units import Hash
 
 
@@ -155,6 +156,30 @@ def test_pruning_is_bounded_and_catches_up(
     with open_store(growth, tmp_path, keep_blocks=0) as store:
         store.commit(world.batch(store, 1))
         assert world.check(store, 2) == 18
+
+
+def test_stale_lists_are_applied_by_rounds(growth: ModuleType, tmp_path: Path) -> None:
+    """Of three with twelve blocks kept; the store is opened anew for each block of each round."""
+    world, unreached = growth.Growth(9), []
+    for height in range(40):
+        with open_store(growth, tmp_path, keep_blocks=12) as store:
+            store.commit(world.batch(store, 1))
+            with store.snapshot() as snapshot:
+                roots = {at: snapshot.read_roots(at) for at in range(height + 1)}
+                kept = {at: each for at, each in roots.items() if each is not None}
+                assert list(kept) == list(range(min(kept), height + 1))
+                assert height - 14 <= min(kept) <= max(0, height - 12)
+                found: set[bytes] = set()
+                for each in kept.values():
+                    found.update(growth.reached(STATE_CODEC, snapshot.read_node, each.state))
+                    found.update(growth.reached(PASH_CODEC, snapshot.read_node, each.pash))
+                stored, waiting = set(snapshot.node_ids()), set(snapshot.stale_ids())
+                assert stored == found | waiting
+                unreached.append(len(stored - found))
+    # After its first third a round has two left, then one, then none.
+    for two, one, none in zip(unreached[15::3], unreached[16::3], unreached[17::3], strict=False):
+        assert two > one > none == 0
+        assert abs(two - 2 * one) <= 2
 
 
 def test_another_chain_is_refused(growth: ModuleType, tmp_path: Path) -> None:

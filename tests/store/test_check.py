@@ -68,7 +68,7 @@ def damage(folder: Path, change: Callable[[Writer], object]) -> None:
         environment.write(change)
 
 
-@pytest.mark.parametrize("keep_blocks", [None, 0, 5])
+@pytest.mark.parametrize("keep_blocks", [None, 0, 5, 8])
 async def test_a_whole_chain_passes(tmp_path: Path, keep_blocks: int | None) -> None:
     await grow(tmp_path, keep_blocks)
     told: list[tuple[str, int, int]] = []
