@@ -132,12 +132,16 @@ def unlock(name: str, passphrase_file: Path | None) -> KeyPair:
     from p2p_aios.cli.keyring import key_path
     from p2p_aios.crypto.keystore import is_encrypted, load_keystore
 
-    if name == KEY_DEFAULT:
-        name = current().key or name
+    name = signing_name(name)
     path = key_path(name)
     if not is_encrypted(path):
         return load_keystore(path, None)
     return load_keystore(path, read_passphrase(passphrase_file, f"Passphrase of {name}"))
+
+
+def signing_name(name: str) -> str:
+    """The key that signs where `name` stands on the command line."""
+    return current().key or name if name == KEY_DEFAULT else name
 
 
 def _first_line(file: Path) -> str:

@@ -167,7 +167,7 @@ def judge(
     is_growing: whether a second look found more blocks, and no old ones being fetched.
     """
     age_s = now_s - status.timestamp_ms / 1000
-    told = f"{place}: height {status.height}, {status.peers} peers, version {status.version}"
+    told = f"{place}: height {status.height}, peers {status.peers}, version {status.version}"
     if age_s < -CLOCK_AHEAD_S_MAX:
         detail = f"{told}; its last block is {-age_s:.1f} s ahead of this machine's clock"
         yield Finding("clock", "fault", detail, _SET_CLOCK)

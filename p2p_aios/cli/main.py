@@ -162,12 +162,16 @@ def _report_usage(error: typer.TyperException, is_json: bool) -> int:
     code = cause.code if isinstance(cause, AiosError) else "usage"
     message = error.format_message()
     context = getattr(error, "ctx", None)
-    if not message:
-        # No arguments at all: typer has printed the help.
+    if context is not None and message == context.get_help():
+        # No arguments at all: the help is the answer.
+        if is_json:
+            return _report(code, f"{context.command_path} takes a command", USAGE, is_json, {})
+        print(message, file=sys.stderr)
         return USAGE
     if context is not None and not is_json:
         print(context.get_usage(), file=sys.stderr)
-        message = f"{message.rstrip('.')}. See `{context.command_path} --help`."
+        end = "" if message.endswith("?") else "."
+        message = f"{message.rstrip('.')}{end} See `{context.command_path} --help`."
     return _report(code, message, USAGE, is_json, {})
 
 

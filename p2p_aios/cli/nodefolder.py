@@ -67,9 +67,14 @@ class NodeFolder:
 def write_node_folder(wanted: NodeFolder) -> dict[str, str | None]:
     """Write the folder, which must not exist; what was made, for display.
 
-    Raises Invalid: `folder_exists`, `genesis_unreadable`, `schema_mismatch`;
+    Raises Invalid: `address_malformed`, `folder_exists`, `genesis_unreadable`, `schema_mismatch`;
     Unavailable(`folder_unwritable`).
     """
+    # Imported here: it brings libp2p along.
+    from p2p_aios.network.identity import parse_address
+
+    for peer in wanted.peers:
+        parse_address(peer)
     genesis, text = _read_genesis(wanted.genesis)
     try:
         wanted.folder.mkdir(parents=True, mode=0o700)

@@ -194,6 +194,22 @@ def test_usage_errors_say_what_to_do(
     assert error.json["error"]["code"] == code
 
 
+@pytest.mark.parametrize("group", [(), ("key",), ("job", "submit")])
+def test_no_command_at_all_shows_the_help(run: Run, group: tuple[str, ...]) -> None:
+    ran = run(*group)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("Usage: aios")
+    assert ran.err.count("Usage:") == 1
+    assert "error [" not in ran.err
+    error = run(*group, "--json")
+    assert (error.code, error.json["error"]["code"]) == (2, "usage")
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_typo_is_answered_with_a_guess(run: Run) -> None:
+    assert "Did you mean 'send'? See" in run("tx", "sedn").err
+
+
 def test_amount_must_be_one(run: Run, keys: object) -> None:
     assert keys
     for amount in ("1x", "-1", "0.000000001", "999999999999999"):

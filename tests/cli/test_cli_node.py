@@ -122,6 +122,9 @@ def test_init_writes_a_folder_that_the_node_reads(run: Run, tmp_path: Path) -> N
     refused = run("node", "init", str(tmp_path / "other"), "--genesis", str(genesis))
     assert (refused.code, "[genesis_unreadable]" in refused.err) == (1, True)
     assert not (tmp_path / "other").exists()
+    stray = run("node", "init", str(tmp_path / "stray"), "--genesis", str(genesis), "--peer", "x")
+    assert (stray.code, "[address_malformed]" in stray.err) == (1, True)
+    assert not (tmp_path / "stray").exists()
 
 
 def test_installed_command_without_a_traceback(home: Path) -> None:

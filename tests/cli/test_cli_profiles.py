@@ -10,7 +10,7 @@ import pytest
 from p2p_aios.cli.main import hoist
 from p2p_aios.cli.session import RPC_DEFAULT, open_session
 from p2p_aios.cli.settings import Profile, Settings, read_settings, write_profile
-from p2p_aios.crypto.keys import KeyPair
+from p2p_aios.crypto.keys import KeyPair, format_address
 from p2p_aios.errors import AiosError
 from p2p_aios.units import AIOS
 from tests.cli.conftest import Node, Run
@@ -58,6 +58,8 @@ def test_a_profile_names_node_and_key(
     assert sent.json["state"] == "finalized"
     account = run("--profile=here", "account", "show", "bob", "--json").json
     assert account["balance"] == str(2 * AIOS)
+    mine = run("--profile=here", "account", "show", "--json").json
+    assert mine["address"] == format_address(keys["alice"].address)
     monkeypatch.setenv("AIOS_PROFILE", "here")
     assert run("node", "status").code == 0
     assert run("node", "status", "--rpc", "http://127.0.0.1:9").code == 3, "--rpc goes before it"
