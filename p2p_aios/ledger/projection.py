@@ -55,7 +55,7 @@ from p2p_aios.types.views import (
     ValidatorView,
     WorkerView,
 )
-from p2p_aios.units import Address, Amount
+from p2p_aios.units import Address, Amount, Epoch
 
 Key = TypeVar("Key", bound=bytes)
 
@@ -94,12 +94,18 @@ def project_supply(reader: StateReader) -> SupplyView:
     )
 
 
+def project_committee(reader: StateReader, params: Params, epoch: Epoch | None) -> Committee | None:
+    """Of an epoch, by default of the state's own; None where not fixed yet, or forgotten."""
+    own = epoch_of(read_chain(reader).height, params)
+    return read_committee(reader, own if epoch is None else epoch)
+
+
 def project_validators(
     reader: StateReader, params: Params, after: Address | None, limit: int
 ) -> tuple[ValidatorView, ...]:
     """Those after `after`, ascending by address; seats are of the state's own epoch."""
     state = State(reader)
-    committee = read_committee(reader, epoch_of(read_chain(reader).height, params))
+    committee = project_committee(reader, params, None)
     page = _page(state.require(VALIDATOR_INDEX).addresses, after, limit)
     return tuple(view_validator(state.require(VALIDATORS, each), committee) for each in page)
 

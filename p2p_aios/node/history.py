@@ -6,9 +6,7 @@ The flat table knows the latest state only, so these walk the trie from that hei
 from p2p_aios.codec import schema
 from p2p_aios.consensus.committee import last_height
 from p2p_aios.errors import Invalid, Unavailable
-from p2p_aios.ledger.environment import epoch_of
-from p2p_aios.ledger.queries import read_chain, read_committee
-from p2p_aios.ledger.state import StateReader
+from p2p_aios.ledger.projection import project_committee
 from p2p_aios.node.chain import FinalizedState
 from p2p_aios.params import Params
 from p2p_aios.store.records import Roots
@@ -60,17 +58,15 @@ def find_committee(
     some epochs; where the last one has, the one at the end of `epoch` answers: in it the committee
     is complete. Raises as `roots_at`.
     """
-    reader: StateReader = FinalizedState(snapshot)
     if height is not None:
-        reader = HistoricalState(snapshot, height)
-    current = epoch_of(read_chain(reader).height, params)
-    wanted = current if epoch is None else epoch
-    found = read_committee(reader, wanted)
-    if found is not None or wanted >= current or height is not None:
+        return project_committee(HistoricalState(snapshot, height), params, epoch)
+    found = project_committee(FinalizedState(snapshot), params, epoch)
+    if found is not None or epoch is None:
         return found
-    return read_committee(
-        HistoricalState(snapshot, last_height(wanted, params.epoch_blocks)), wanted
-    )
+    last, tip = last_height(epoch, params.epoch_blocks), snapshot.tip()
+    if tip is None or last > tip.height:
+        return None
+    return project_committee(HistoricalState(snapshot, last), params, epoch)
 
 
 def prove_state(snapshot: Snapshot, key: bytes, height: Height) -> StateProof:

@@ -4,9 +4,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from p2p_aios.consensus.committee import last_height
 from p2p_aios.crypto.keys import format_address
 from p2p_aios.errors import Invalid, Unavailable
-from p2p_aios.ledger.projection import project_supply, project_validators
+from p2p_aios.ledger.projection import project_committee, project_supply, project_validators
 from p2p_aios.ledger.queries import read_account
 from p2p_aios.ledger.state import State
 from p2p_aios.ledger.tables import Record, Table
@@ -31,7 +32,7 @@ from p2p_aios.types.views import (
     Validators,
     ValidatorView,
 )
-from p2p_aios.units import Address, Hash, Height
+from p2p_aios.units import Address, Epoch, Hash, Height
 
 
 class ChainCalls(Asking):
@@ -172,13 +173,26 @@ class ChainCalls(Asking):
         project = partial(project_validators, params=genesis.params, after=after, limit=limit)
         return (await self._prove(project, height))[0]
 
-    async def committee(self, epoch: int | None = None, height: Height | None = None) -> Committee:
+    async def committee(
+        self, epoch: Epoch | None = None, height: Height | None = None
+    ) -> Committee:
         """Voters of an epoch, by default of the current one, or of that of the block at `height`.
 
         Epochs that the state has forgotten are known to archives only: Unavailable(`height_pruned`)
-        elsewhere. Where checking, `record(COMMITTEES, epoch_key(epoch))` proves it.
+        elsewhere. Where checking: proven.
         """
-        return await self._ask(Committee, "committee.get", epoch=epoch, height=height)
+        if self._light is None:
+            return await self._ask(Committee, "committee.get", epoch=epoch, height=height)
+        params = (await self.chain())[1].params
+        project = partial(project_committee, params=params, epoch=epoch)
+        found, header = await self._prove(project, height)
+        if found is None and epoch is not None and height is None:
+            # As the node does: at its end, an epoch's state still knows its committee.
+            last = last_height(epoch, params.epoch_blocks)
+            found = (await self._prove(project, last))[0] if last <= header.height else None
+        if found is None:
+            raise Invalid("unknown_committee", f"it is proven that epoch {epoch} has none there")
+        return found
 
     async def supply(self, height: Height | None = None) -> SupplyView:
         """Where every unit is. Where checking: proven."""

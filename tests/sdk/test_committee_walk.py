@@ -110,6 +110,16 @@ async def test_committees_are_read_where_a_state_has_them(archive: Chain, pruned
         if at <= TIP:
             assert await backend.committee(None, at) == found
             assert await backend.committee(Epoch(epoch), at) == found
+    async with checking([backend]) as client:
+        for epoch in (None, 0, EPOCHS - 3, EPOCHS - 1, EPOCHS + 1):
+            wanted = None if epoch is None else Epoch(epoch)
+            assert await client.committee(wanted) == await backend.committee(wanted)
+        assert await client.committee(None, Height(9)) == await backend.committee(Epoch(2))
+        unknown: list[tuple[Epoch, Height | None]] = [(Epoch(EPOCHS + 2), None)]
+        for epoch, height in (*unknown, (Epoch(0), Height(TIP))):
+            with pytest.raises(Invalid, match="it is proven") as caught:
+                await client.committee(epoch, height)
+            assert caught.value.code == "unknown_committee"
     # A height is a state, which does not know what it forgot.
     assert await backend.committee(Epoch(0), Height(TIP)) is None
     for ask in (Epoch(0), None), (None, Height(3)):

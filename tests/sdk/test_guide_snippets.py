@@ -56,6 +56,8 @@ class Instant(ChainBackend):
 async def running(chain: Chain) -> AsyncIterator[list[str]]:
     """Addresses of two nodes of a chain that grows."""
     node: Any = Instant(chain)
+    # Genesis is certified by nobody: there is something to prove from the first block on.
+    await FOUNDERS.extend(chain)
     async with (
         serving(backend=node) as first,
         serving(backend=node) as second,
