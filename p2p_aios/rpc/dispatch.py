@@ -29,6 +29,9 @@ all."""
 BYTES_PER_CALL: Final = 4096
 """How much of messages and answers costs as much as a call: the largest ones, tenths of a second
 of the node's time."""
+RATE_LIMITED_S: Final = 0.5
+"""Who asks too much learns it only then: to refuse a flood at once would cost as much as to serve
+it."""
 MESSAGE_S_MAX: Final = 30
 """Deadline of one message, all its calls together."""
 _NOTIFICATION: Final = object()
@@ -86,6 +89,8 @@ class Dispatcher:
             self.charge(len(request) - 1)
         except (Invalid, Unavailable) as fault:
             self.meter.note(OTHER, fault.code)
+            if fault.code == "rate_limited":
+                await trio.sleep(RATE_LIMITED_S)
             return write_json(error_response(fault))
         answers = await self._answer_calls(request)
         return None if answers is None else b"[" + answers + b"]"

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from p2p_aios.errors import Corrupt, Invalid, Unavailable
-from p2p_aios.rpc.dispatch import MESSAGE_S_MAX, TURN_S_MAX, Dispatcher
+from p2p_aios.rpc.dispatch import MESSAGE_S_MAX, RATE_LIMITED_S, TURN_S_MAX, Dispatcher
 from p2p_aios.rpc.meter import OTHER, SUCCESS
 from p2p_aios.rpc.methods import METHODS
 from p2p_aios.rpc.methods.transaction import SubmitTransaction
@@ -181,6 +181,17 @@ async def test_a_batch_of_heavy_calls_lets_others_run_between() -> None:
         nursery.cancel_scope.cancel()
     # Within one pass of the loop either task may come first.
     assert max(after - before for before, after in pairwise(turns)) <= 2
+
+
+async def test_who_asks_too_much_is_told_late(autojump_clock: MockClock) -> None:
+    def refuse(_: int) -> None:
+        raise Unavailable("rate_limited", "wait")
+
+    begun_s = autojump_clock.current_time()
+    asked = replace(dispatcher(MemoryBackend()), charge=refuse)
+    answer = json.loads(await asked.answer(json.dumps(call("supply.get"))) or b"")
+    assert answer["error"]["data"]["code"] == "rate_limited"
+    assert autojump_clock.current_time() - begun_s == pytest.approx(RATE_LIMITED_S)
 
 
 async def test_an_id_that_json_cannot_say_is_refused() -> None:
