@@ -3,8 +3,9 @@
 Only final blocks come here, all newly final ones and the tip in one transaction, so the store is
 always the exact state after some block. The flat `state` table answers reads; trie nodes lie by
 append id beside it, for proofs and for the next block's roots. Each block's stale list names the
-nodes its predecessor's tries held and its own do not: once a block is `keep_blocks` behind the tip
-its list is applied, which leaves exactly the nodes that the kept roots reach.
+nodes its predecessor's tries held and its own do not: some time after a block is `keep_blocks`
+behind the tip its list is applied. The nodes on disk are those that the kept roots reach, and those
+of lists not yet applied.
 """
 
 import time
@@ -15,6 +16,7 @@ from typing import Final, Self
 from p2p_aios.codec import schema
 from p2p_aios.errors import Corrupt, invariant
 from p2p_aios.store.lmdb import MAP_BYTES_FIRST, Environment, open_environment
+from p2p_aios.store.pruning import prune
 from p2p_aios.store.records import BlockRecord, FinalizedBatch, Place, Roots, StoreFigures, Tip
 from p2p_aios.store.snapshot import (
     BLOCKS,
@@ -35,15 +37,10 @@ from p2p_aios.store.snapshot import (
     read_tip,
 )
 from p2p_aios.store.transaction import Writer
-from p2p_aios.trie.nodes import ID_BYTES
 from p2p_aios.units import Hash, Height
 
 KIND: Final = "aios chain"
 VERSION: Final = 1
-PRUNE_LISTS_MAX: Final = 64
-"""Most stale lists applied in one commit: work stays bounded when the horizon moves."""
-PRUNE_NODES_MAX: Final = 50_000
-"""After this many nodes no further list is begun in the same commit."""
 
 
 class ChainStore:
@@ -70,7 +67,8 @@ class ChainStore:
     ) -> "ChainStore":
         """Open or create the store of the chain `chain_id`.
 
-        `keep_blocks` is how many blocks behind the tip still have their tries; None keeps all.
+        `keep_blocks` is how many blocks behind the tip have their tries still, at least; None keeps
+        all.
         Raises as `open_environment`, and Corrupt(`store_other_chain`).
         """
         environment = open_environment(
@@ -208,7 +206,7 @@ def _commit(writer: Writer, batch: FinalizedBatch, keep_blocks: int | None) -> N
     tip = Tip(last.height, last.block_hash, last.roots, next_id)
     writer.put(META, TIP, schema.encode(tip))
     if keep_blocks is not None:
-        _prune(writer, last.height - keep_blocks)
+        prune(writer, keep_blocks, last.height)
 
 
 def _put_block(writer: Writer, record: BlockRecord) -> None:
@@ -242,31 +240,3 @@ def _put_nodes(writer: Writer, batch: FinalizedBatch) -> None:
         last_id = int.from_bytes(nodes[-1][0], "big")
         invariant(last_id < batch.next_id, "the next append id lies past every node")
     writer.put_ascending(NODES, nodes)
-
-
-def _prune(writer: Writer, through: int) -> None:
-    """Apply stale lists of blocks up to height `through`, within bounds.
-
-    A list takes the tries of all blocks before its own, so their roots go with it.
-    Raises Corrupt(`store_damaged`) where a node that it names is gone already.
-    """
-    lists: list[tuple[bytes, bytes]] = []
-    nodes = 0
-    for key, ids in writer.items(STALE):
-        if int.from_bytes(key, "big") > through or len(lists) == PRUNE_LISTS_MAX:
-            break
-        if nodes >= PRUNE_NODES_MAX:
-            break
-        lists.append((key, ids))
-        nodes += len(ids) // ID_BYTES
-    for key, ids in lists:
-        stale = [ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES)]
-        height = int.from_bytes(key, "big")
-        missing = len(stale) - writer.delete_each(NODES, stale)
-        if missing:
-            raise Corrupt(
-                "store_damaged", f"{missing} trie nodes before block {height} are missing"
-            )
-        if height:
-            writer.delete(ROOTS, height_key(height - 1))
-        writer.delete(STALE, key)

@@ -22,7 +22,8 @@ from p2p_aios.codec import schema
 from p2p_aios.crypto.hashing import sha256
 from p2p_aios.crypto.keys import KeyPair
 from p2p_aios.errors import invariant
-from p2p_aios.store.chain import PRUNE_LISTS_MAX, ChainStore
+from p2p_aios.store.chain import ChainStore
+from p2p_aios.store.pruning import PRUNE_LISTS_MAX
 from p2p_aios.store.records import BlockRecord, FinalizedBatch, Tip
 from p2p_aios.store.snapshot import HEIGHTS, NODES, STALE, STATE, TABLES, TRANSACTIONS
 from p2p_aios.types.block import Block, Header, transactions_root

@@ -14,6 +14,7 @@ from typing import TypeVar
 from p2p_aios.crypto.hashing import sha256
 from p2p_aios.errors import invariant
 from p2p_aios.store.chain import ChainStore
+from p2p_aios.store.pruning import PRUNE_ROUND_LISTS_MAX
 from p2p_aios.store.records import BlockRecord, FinalizedBatch, Roots
 from p2p_aios.trie.bulk import update
 from p2p_aios.trie.codec import STATE_CODEC, state_path
@@ -85,6 +86,12 @@ def next_block(store: ChainStore, writes: Writes) -> FinalizedBatch:
         roots=Roots(change.root, None),
     )
     return FinalizedBatch([record], change.next_id)
+
+
+def settle(store: ChainStore, population: Population, batch: int, keep_blocks: int) -> None:
+    """Live through as many blocks as it takes until each prunes what an earlier one left."""
+    for _ in range(keep_blocks + PRUNE_ROUND_LISTS_MAX):
+        commit_block(store, population.draw(batch))
 
 
 def measure_updates(

@@ -2,10 +2,10 @@
 
 Real account records in the real store with fsync. A block is 5,000 updates of random accounts, a
 tenth of them deletes; the accounts came as well in blocks of 5,000, so the file has the gaps of one
-that has been in use. Two kinds of node are measured on the same accounts: one that prunes at once,
-which does for every block the work that the usual horizon of 7,200 blocks only delays, and an
-archive. `pruned_` and `archive_bytes_per_block` are by how much the pages in use grow with a block,
-without the block itself: for the archive by its new trie nodes, else as pages happen to fill.
+that has been in use. Sizes are of a store that keeps no past. Two kinds of node then go on from
+there: one that keeps the least it may, 64 blocks, and prunes what is older, and an archive.
+`pruned_` and `archive_bytes_per_block` are by how much the pages in use grow with a block, without
+the block itself: for the archive by its new trie nodes, else as pages happen to fill.
 """
 
 import random
@@ -17,10 +17,18 @@ from p2p_aios.crypto.hashing import sha256
 from p2p_aios.errors import invariant
 from p2p_aios.ledger.records import Account
 from p2p_aios.ledger.tables import ACCOUNTS, account_key
+from p2p_aios.node.config import KEEP_BLOCKS_MIN
 from p2p_aios.store.chain import ChainStore
+from p2p_aios.store.pruning import PRUNE_ROUND_LISTS_MAX
 from p2p_aios.units import AIOS, Amount
 from testnet.bench.growth import growth_figures, sizes_up_to
-from testnet.bench.population import Population, commit_block, measure_reads, measure_updates
+from testnet.bench.population import (
+    Population,
+    commit_block,
+    measure_reads,
+    measure_updates,
+    settle,
+)
 
 NAME: Final = "state"
 
@@ -28,7 +36,8 @@ SMALLEST: Final = 100_000
 LARGEST: Final = 1_000_000
 """Three minutes; ten times as many accounts take half an hour or more, and 10 GB of disk."""
 BATCH: Final = 5_000
-BATCHES: Final = 9
+BATCHES: Final = PRUNE_ROUND_LISTS_MAX
+"""So that each works at another part of what a round prunes."""
 BALANCE_MAX: Final = 1_000 * AIOS
 NONCE_MAX: Final = 1_000
 SEED: Final = 7
@@ -53,6 +62,8 @@ def _measure(accounts: int) -> dict[str, float]:
             figures = {"build_s": population.build(store, batch)}
             figures["file_bytes_per_account"] = store.figures().file_bytes / accounts
             figures["used_bytes_per_account"] = _used_bytes(store) / accounts
+        with _open(folder, keep_blocks=KEEP_BLOCKS_MIN) as store:
+            settle(store, population, batch, KEEP_BLOCKS_MIN)
             begun = _used_bytes(store), _next_id(store)
             figures |= measure_updates(store, population, batch, BATCHES)
             figures["pruned_bytes_per_block"] = (_used_bytes(store) - begun[0]) / BATCHES

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from p2p_aios.errors import Corrupt, InvariantBroken
-from p2p_aios.store import chain
+from p2p_aios.store import pruning
 from p2p_aios.store.chain import ChainStore
 from p2p_aios.store.records import FinalizedBatch, Roots
 from p2p_aios.store.snapshot import NODES
@@ -147,12 +147,12 @@ def test_pruning_is_bounded_and_catches_up(
     world = growth.Growth(8)
     with open_store(growth, tmp_path) as store:
         store.commit(world.batch(store, 12))
-    monkeypatch.setattr(chain, "PRUNE_LISTS_MAX", 3)
+    monkeypatch.setattr(pruning, "PRUNE_LISTS_MAX", 3)
     with open_store(growth, tmp_path, keep_blocks=2) as store:
         for height, oldest in ((12, 2), (13, 5), (14, 8), (15, 11), (16, 14), (17, 15)):
             store.commit(world.batch(store, 1))
             assert world.check(store, height - oldest) == height
-    monkeypatch.setattr(chain, "PRUNE_NODES_MAX", 1)
+    monkeypatch.setattr(pruning, "PRUNE_NODES_MAX", 1)
     with open_store(growth, tmp_path, keep_blocks=0) as store:
         store.commit(world.batch(store, 1))
         assert world.check(store, 2) == 18
