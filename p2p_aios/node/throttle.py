@@ -10,7 +10,7 @@ from typing import Final
 from p2p_aios.consensus.pacing import BUILD_LEAD_MAX_MS
 from p2p_aios.params import Params
 
-COUNT_MIN: Final = 64
+COUNT_MIN: Final = 128
 """However slow the node, its blocks may hold so many; and smaller ones are not measured, for there
 the cost of the block itself would pass for that of its transactions."""
 COST_MS_FIRST: Final = 0.25
@@ -26,7 +26,6 @@ class Throttle:
 
     def __init__(self, params: Params) -> None:
         self._count_max = params.block_transactions_max
-        self._work_ms_max = work_ms_max(params)
         self._cost_ms = COST_MS_FIRST
 
     def note(self, transactions: int, took_ms: float) -> None:
@@ -34,17 +33,19 @@ class Throttle:
         if transactions >= min(COUNT_MIN, self._count_max):
             self._cost_ms += WEIGHT * (took_ms / transactions - self._cost_ms)
 
-    def count_max(self) -> int:
-        """Most transactions for a block to build now."""
-        affordable = int(self._work_ms_max / max(self._cost_ms, COST_MS_MIN))
+    def count_max(self, delta_ms: int) -> int:
+        """Most transactions for a block to build now, while Δ is so long."""
+        affordable = int(work_ms_max(delta_ms) / max(self._cost_ms, COST_MS_MIN))
         return min(self._count_max, max(COUNT_MIN, affordable))
 
 
-def work_ms_max(params: Params) -> int:
+def work_ms_max(delta_ms: int) -> int:
     """How long a block may take to build, and a voter's machine of the same speed to verify it.
 
     Building begins at most BUILD_LEAD_MAX_MS before the slot, proposal and votes travel Δ each, and
-    the notarization is due 3Δ after the slot: lead + 3Δ - 2Δ is left for both. Nor may the two take
-    longer than the distance of two slots, or blocks would fall behind theirs.
+    the notarization is due 3Δ after the slot: lead + 3Δ - 2Δ is left for both. With the protocol's
+    Δ that is less than half the distance of two slots, so blocks keep to theirs; where views fail
+    one after the other Δ doubles, and with it what a block may hold: time that no smaller block
+    saves is no reason to shrink further.
     """
-    return min(BUILD_LEAD_MAX_MS + params.delta_ms, params.block_interval_ms) // 2
+    return (BUILD_LEAD_MAX_MS + delta_ms) // 2

@@ -198,7 +198,8 @@ class Voting:
         if not order.is_empty:
             try:
                 begun_s = trio.current_time()
-                waiting = self._transactions.select(footing, self._throttle.count_max())
+                count_max = self._throttle.count_max(self.core.instance.delta_ms())
+                waiting = self._transactions.select(footing, count_max)
                 candidate, rejected = await self._chain.build(footing, slot, waiting)
                 self._throttle.note(len(waiting), _ms_since(begun_s))
                 self._transactions.drop(rejected)

@@ -15,7 +15,7 @@ from p2p_aios.units import Amount
 from tests.net.node_cluster import QUICK, Cluster, Member, open_cluster
 from tests.node.founders import key
 
-SLOW_MS = 3.0
+SLOW_MS = 1.5
 """What a transaction takes while the machine is slow."""
 SENDERS = tuple(key(f"sender {number}") for number in range(8))
 
@@ -46,7 +46,7 @@ async def test_blocks_that_take_too_long_to_build_do_not_stop_the_chain(
         return await build(chain, footing, slot, waiting)
 
     monkeypatch.setattr(Chain, "build", build_slowly)
-    sizes, fitting = [0], work_ms_max(QUICK) / SLOW_MS
+    sizes, fitting = [0], work_ms_max(QUICK.delta_ms) / SLOW_MS
     async with (
         open_cluster(tmp_path, count=1, rich=SENDERS) as cluster,
         trio.open_nursery() as nursery,
@@ -56,7 +56,7 @@ async def test_blocks_that_take_too_long_to_build_do_not_stop_the_chain(
         heard(lambda final, _: sizes.extend(len(block.transactions) for block in final))
         nursery.start_soon(keep_full, cluster, member)
         await cluster.until(lambda: 0.5 * fitting < sizes[-1] < 1.2 * fitting)
-        assert len(member.parts.transactions.mempool) > 4 * fitting, "more waits than one takes"
+        assert len(member.parts.transactions.mempool) > 2 * fitting, "more waits than one takes"
         slow_ms = 0.0
-        await cluster.until(lambda: sizes[-1] > 3 * fitting)
+        await cluster.until(lambda: sizes[-1] > 2 * fitting)
         nursery.cancel_scope.cancel()
