@@ -3,7 +3,7 @@
 import base64
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +13,10 @@ from p2p_aios.cli.display import emit_fields
 from p2p_aios.cli.session import ask, current
 from p2p_aios.codec.cid import DAG_CBOR, cid_of, format_cid, parse_cid
 from p2p_aios.errors import Invalid
-from p2p_aios.sdk.client import Client
 from p2p_aios.units import Cid
+
+if TYPE_CHECKING:
+    from p2p_aios.sdk.client import Client
 
 app = typer.Typer(
     help="Models, updates and shards, by content address.",
@@ -76,7 +78,7 @@ def show(cid: CidArgument) -> None:
     aios blob show bafk...
     """
 
-    async def look(client: Client) -> int | None:
+    async def look(client: "Client") -> int | None:
         return len(await client.get_blob(Cid(cid))) if await client.has_blob(Cid(cid)) else None
 
     length = ask(look)

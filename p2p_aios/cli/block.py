@@ -1,15 +1,17 @@
 """`aios block`: finalized blocks."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from p2p_aios.cli.arguments import checked, parse_place
 from p2p_aios.cli.display import emit, text_of
 from p2p_aios.cli.session import ask, current
-from p2p_aios.sdk.client import Client
 from p2p_aios.types.views import BlockSummary
 from p2p_aios.units import Millis
+
+if TYPE_CHECKING:
+    from p2p_aios.sdk.client import Client
 
 app = typer.Typer(help="Finalized blocks.", no_args_is_help=True, add_completion=False)
 
@@ -53,7 +55,7 @@ def follow(
     aios block follow --count 10 --json
     """
 
-    async def run(client: Client) -> None:
+    async def run(client: "Client") -> None:
         seen = 0
         async with client.subscribe_blocks() as blocks:
             async for block in blocks:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -18,8 +18,10 @@ from p2p_aios.cli.diagnosis import Finding
 from p2p_aios.cli.display import emit_json
 from p2p_aios.cli.session import ask, current
 from p2p_aios.errors import AiosError, Unavailable
-from p2p_aios.sdk.client import Client
 from p2p_aios.types.views import GatewayState, NodeStatus
+
+if TYPE_CHECKING:
+    from p2p_aios.sdk.client import Client
 
 TIP_AGE_S_MAX: Final = 30.0
 """An older tip means a stopped chain or a lagging node."""
@@ -151,7 +153,7 @@ def _status(place: str) -> NodeStatus:
     """Patience ends soon: what listens there may be no node, and never say a word."""
     import trio
 
-    async def look(client: Client) -> NodeStatus:
+    async def look(client: "Client") -> NodeStatus:
         with trio.move_on_after(ANSWER_S_MAX):
             return await client.status()
         raise Unavailable("node_unreachable", f"{place} takes connections, but answers nothing")

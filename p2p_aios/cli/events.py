@@ -1,14 +1,16 @@
 """`aios events`: what finalized blocks did, as it happens."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from p2p_aios.cli.display import emit, text_of
 from p2p_aios.cli.session import ask, current
-from p2p_aios.sdk.client import Client
 from p2p_aios.types.views import EventNotice
 from p2p_aios.units import Millis
+
+if TYPE_CHECKING:
+    from p2p_aios.sdk.client import Client
 
 app = typer.Typer(
     help="What finalized blocks did, as it happens.", no_args_is_help=True, add_completion=False
@@ -44,7 +46,7 @@ def follow(
     """
     names = [name.strip() for name in (kinds or "").split(",") if name.strip()]
 
-    async def run(client: Client) -> None:
+    async def run(client: "Client") -> None:
         seen = 0
         async with client.subscribe_events(names, subject) as notices:
             async for notice in notices:

@@ -1,7 +1,7 @@
 """`aios job`: single compute jobs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +11,11 @@ from p2p_aios.cli.blobfile import write_file
 from p2p_aios.cli.display import emit, emit_table
 from p2p_aios.cli.jobresult import fetch_output, tell_arguments, tell_result, wait_for_receipt
 from p2p_aios.cli.session import ask, current
-from p2p_aios.sdk.client import Client
 from p2p_aios.types.views import Jobs, JobView
 from p2p_aios.units import Hash
+
+if TYPE_CHECKING:
+    from p2p_aios.sdk.client import Client
 
 app = typer.Typer(
     help="Compute jobs: paid for a signed receipt.", no_args_is_help=True, add_completion=False
@@ -45,7 +47,7 @@ def wait(
     aios job wait 3f9c...
     """
 
-    async def run(client: Client) -> tuple[JobView, bytes]:
+    async def run(client: "Client") -> tuple[JobView, bytes]:
         job = await wait_for_receipt(client, Hash(id), timeout_s)
         return job, await fetch_output(client, job)
 
@@ -66,7 +68,7 @@ def output(
     aios job output 3f9c... --out model.bin
     """
 
-    async def run(client: Client) -> tuple[JobView, bytes]:
+    async def run(client: "Client") -> tuple[JobView, bytes]:
         job = await client.job(Hash(id))
         return job, await fetch_output(client, job)
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -18,7 +18,6 @@ from p2p_aios.cli.session import ask
 from p2p_aios.cli.signing import Signing, deliver, submit
 from p2p_aios.codec import schema
 from p2p_aios.ledger.jobs import REASSIGNMENTS_MAX, WAIT_BLOCKS_MAX
-from p2p_aios.sdk.client import Client, require_success
 from p2p_aios.types.compute import (
     AggregateArguments,
     EvaluateArguments,
@@ -29,6 +28,9 @@ from p2p_aios.types.compute import (
 from p2p_aios.types.learning import Rule, TrainingPlan
 from p2p_aios.types.views import JobView
 from p2p_aios.units import parse_amount
+
+if TYPE_CHECKING:
+    from p2p_aios.sdk.client import Client
 
 app = typer.Typer(
     help="Submit a job; its id is that of the transaction.",
@@ -170,9 +172,12 @@ def _order(
 
 def _see_through(job: SubmitJob, uploads: Sequence[bytes], signing: Signing) -> None:
     """Submit a job, wait for its receipt, and show the output."""
+    # Imported here: help and completion of this group need no client.
+    from p2p_aios.sdk.client import require_success
+
     signer = signing.unlock()
 
-    async def run(client: Client) -> tuple[JobView, bytes]:
+    async def run(client: "Client") -> tuple[JobView, bytes]:
         id = await deliver(client, signer, job, signing.fee, uploads)
         # Apart from the result, and early: whoever interrupts the wait wants to ask again.
         print(f"job {id.hex()}", file=sys.stderr, flush=True)

@@ -1,8 +1,6 @@
 """What became of a job: waiting for its receipt, and reading its output."""
 
-from typing import Any, Final
-
-import trio
+from typing import TYPE_CHECKING, Any, Final
 
 from p2p_aios.cli.display import emit, emit_fields, emit_json, score_text
 from p2p_aios.cli.session import current
@@ -10,7 +8,6 @@ from p2p_aios.codec import schema
 from p2p_aios.codec.cid import format_cid
 from p2p_aios.crypto.keys import format_address
 from p2p_aios.errors import Invalid, Unavailable
-from p2p_aios.sdk.client import Client
 from p2p_aios.types.compute import (
     AggregateArguments,
     EvaluateArguments,
@@ -21,6 +18,9 @@ from p2p_aios.types.learning import Score
 from p2p_aios.types.views import JobState, JobView
 from p2p_aios.units import Hash
 
+if TYPE_CHECKING:
+    from p2p_aios.sdk.client import Client
+
 ARGUMENTS: Final[dict[JobKind, type[Any]]] = {
     JobKind.TRAIN: TrainArguments,
     JobKind.EVALUATE: EvaluateArguments,
@@ -30,11 +30,14 @@ POLL_S: Final = 0.5
 """A block's time: no job changes faster."""
 
 
-async def wait_for_receipt(client: Client, id: Hash, timeout_s: float) -> JobView:
+async def wait_for_receipt(client: "Client", id: Hash, timeout_s: float) -> JobView:
     """The job once it is settled.
 
     Raises Unavailable: `job_refunded` where nobody delivered, `job_pending` after the time-out.
     """
+    # Imported here: help and completion of this group need no trio.
+    import trio
+
     deadline = trio.current_time() + timeout_s
     while True:
         job = await client.job(id)
@@ -53,7 +56,7 @@ async def wait_for_receipt(client: Client, id: Hash, timeout_s: float) -> JobVie
         await trio.sleep(POLL_S)
 
 
-async def fetch_output(client: Client, job: JobView) -> bytes:
+async def fetch_output(client: "Client", job: JobView) -> bytes:
     """The output's bytes.
 
     Raises Invalid(`job_unsettled`), Unavailable(`blob_unavailable`) with what else can be done.

@@ -1,9 +1,8 @@
 """`aios learn`: learning tasks and their rounds; `base` and `shard` come with `compute`."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-import trio
 import typer
 
 from p2p_aios.cli.arguments import IdArgument, checked, parse_id
@@ -15,11 +14,13 @@ from p2p_aios.cli.session import ask, current
 from p2p_aios.cli.signing import Signing, submit
 from p2p_aios.cli.taskfile import example_task, read_task
 from p2p_aios.codec.cid import format_cid
-from p2p_aios.sdk.client import Client
 from p2p_aios.types.event import RoundSettled, RoundVoided, TaskFinished
 from p2p_aios.types.learning import Verdict
 from p2p_aios.types.views import PAGE_MAX, Phase, Rounds, RoundView, Tasks, TaskView
 from p2p_aios.units import Hash, format_amount
+
+if TYPE_CHECKING:
+    from p2p_aios.sdk.client import Client
 
 app = typer.Typer(
     cls=PluginGroup,
@@ -137,7 +138,10 @@ def follow(id: IdArgument) -> None:
     ask(lambda client: _follow(client, Hash(id)))
 
 
-async def _follow(client: Client, id: Hash) -> None:
+async def _follow(client: "Client", id: Hash) -> None:
+    # Imported here: help and completion of this group need no trio.
+    import trio
+
     kinds = [kind.__name__ for kind in (RoundSettled, RoundVoided, TaskFinished)]
     # Subscribed before the first look, so that no end goes unnoticed.
     async with client.subscribe_events(kinds, id.hex()) as events:
@@ -152,7 +156,7 @@ async def _follow(client: Client, id: Hash) -> None:
                 await anext(events)
 
 
-async def _tell_closed(client: Client, id: Hash, told: int) -> int:
+async def _tell_closed(client: "Client", id: Hash, told: int) -> int:
     """Tell the rounds from `told` on that are over; the number of the first that is not."""
     while True:
         page = await client.rounds(id, told)

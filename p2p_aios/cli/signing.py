@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,10 +17,12 @@ from p2p_aios.cli.blobfile import upload
 from p2p_aios.cli.display import emit, emit_fields, text_of
 from p2p_aios.cli.session import ask, current
 from p2p_aios.crypto.keys import KeyPair
-from p2p_aios.sdk.client import Client, require_success
 from p2p_aios.types.transaction import Action
 from p2p_aios.types.views import TransactionStatus
 from p2p_aios.units import Amount, Hash
+
+if TYPE_CHECKING:
+    from p2p_aios.sdk.client import Client
 
 NoWaitOption = Annotated[
     bool, typer.Option("--no-wait", help="Print the id once it is submitted; do not wait.")
@@ -47,9 +49,12 @@ def submit(signing: Signing, action: Action, uploads: Sequence[bytes] = ()) -> H
 
     uploads: blobs that the action names, given to the node before it.
     """
+    # Imported here: help and completion of this group need no client.
+    from p2p_aios.sdk.client import require_success
+
     key = signing.unlock()
 
-    async def run(client: Client) -> tuple[Hash, TransactionStatus | None]:
+    async def run(client: "Client") -> tuple[Hash, TransactionStatus | None]:
         id = await deliver(client, key, action, signing.fee, uploads)
         if signing.no_wait:
             return id, None
@@ -68,7 +73,7 @@ def submit(signing: Signing, action: Action, uploads: Sequence[bytes] = ()) -> H
 
 
 async def deliver(
-    client: Client, key: KeyPair, action: Action, fee: int | None, uploads: Sequence[bytes] = ()
+    client: "Client", key: KeyPair, action: Action, fee: int | None, uploads: Sequence[bytes] = ()
 ) -> Hash:
     """Give the node the blobs that an action names, then the action; the transaction's id."""
     await upload(client, uploads)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -23,7 +23,6 @@ from p2p_aios.cli.transferfile import read_transfers
 from p2p_aios.codec import schema
 from p2p_aios.crypto.keys import KeyPair, format_address
 from p2p_aios.errors import AiosError, Invalid
-from p2p_aios.sdk.client import Client, require_success
 from p2p_aios.types.transaction import (
     TRANSACTION_BYTES_MAX,
     Transaction,
@@ -31,6 +30,9 @@ from p2p_aios.types.transaction import (
     check_transaction,
 )
 from p2p_aios.units import Address, Amount, Hash
+
+if TYPE_CHECKING:
+    from p2p_aios.sdk.client import Client
 
 app = typer.Typer(
     help="Send value, and follow transactions.", no_args_is_help=True, add_completion=False
@@ -103,7 +105,7 @@ def batch(
     transfers = read_transfers(file)
     signer = unlock(key, passphrase_file)
 
-    async def run(client: Client) -> None:
+    async def run(client: "Client") -> None:
         for start in range(0, len(transfers), IN_FLIGHT_MAX):
             await _send_lines(client, signer, transfers[start : start + IN_FLIGHT_MAX], timeout_s)
 
@@ -111,9 +113,12 @@ def batch(
 
 
 async def _send_lines(
-    client: Client, key: KeyPair, lines: Sequence[tuple[int, Transfer]], timeout_s: float
+    client: "Client", key: KeyPair, lines: Sequence[tuple[int, Transfer]], timeout_s: float
 ) -> None:
     """As many as may wait at once: send all, then wait for each."""
+    # Imported here: help and completion of this group need no client.
+    from p2p_aios.sdk.client import require_success
+
     sent: list[tuple[int, Hash]] = []
     fault: AiosError | None = None
     for line, transfer in lines:
