@@ -13,6 +13,7 @@ proposals, go down committee streams; gossip carries blocks to everyone else, tr
 and announcements; everything large is pulled by request. Peers are named by the binary form of
 their libp2p peer id throughout.
 
-Layers, lowest first: identity, penalties, pace, admission, wire (framing); overrides, connection,
-swarm (libp2p made safe and cheaper); host; router, pubsub, gossip, streams, requests, peers; node.
+Layers, lowest first: identity, penalties, pace, admission, listening, wire (framing); overrides,
+connection, swarm (libp2p made safe and cheaper); host; router, pubsub, gossip, streams, requests,
+peers; node.
 """

@@ -25,6 +25,7 @@ from p2p_aios.network.admission import Admission, Link
 from p2p_aios.network.config import NetworkConfig
 from p2p_aios.network.identity import PeerAddress, address_of, format_peer, lib_key_pair
 from p2p_aios.network.lifetime import open_shielded
+from p2p_aios.network.listening import require_free
 from p2p_aios.network.overrides import install_overrides
 from p2p_aios.network.penalties import GARBAGE, NUISANCE, Penalties
 from p2p_aios.network.swarm import UPGRADE_S_MAX, GuardedSwarm
@@ -258,26 +259,6 @@ def _describe(connection: Any) -> PeerConnection:
     )
 
 
-async def _require_free(address: str) -> None:
-    """libp2p listens with SO_REUSEPORT: a second node on the same port would start without
-    complaint and take every other connection of the first.
-
-    Raises Unavailable(`listen_failed`).
-    """
-    try:
-        names = {protocol.name: value for protocol, value in Multiaddr(address).items()}
-        family = trio.socket.AF_INET6 if "ip6" in names else trio.socket.AF_INET
-        with trio.socket.socket(family, trio.socket.SOCK_STREAM) as probe:
-            probe.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
-            await probe.bind((names.get("ip4") or names["ip6"], int(names["tcp"])))
-    except (OSError, LookupError, ValueError) as error:
-        raise Unavailable(
-            "listen_failed",
-            f"cannot listen on {address} ({error}); write e.g. /ip4/0.0.0.0/tcp/4001, and let no"
-            " other node use the port",
-        ) from None
-
-
 @asynccontextmanager
 async def open_host(config: NetworkConfig) -> AsyncIterator[Host]:
     """A listening host; everything it started has ended when the context is left.
@@ -286,7 +267,7 @@ async def open_host(config: NetworkConfig) -> AsyncIterator[Host]:
     """
     host = Host(config)
     for address in config.listen:
-        await _require_free(address)
+        await require_free(address)
 
     @asynccontextmanager
     async def run() -> AsyncIterator[Host]:

@@ -38,10 +38,11 @@ CONTROL_PER_RPC_MAX: Final = 256
 """Control entries of one RPC; an honest one has a few for each topic."""
 STREAMS_PER_PEER_MAX: Final = 4
 """Inbound gossip streams of one peer: one, and those of connections that are about to end."""
-UNITS_PER_S: Final = 1000
-"""What is taken from one peer: an RPC is a unit, and so is each message and control entry in it.
-Each costs up to a millisecond and next to no bandwidth; whoever sends more is read more slowly."""
-UNITS_BURST: Final = 4000
+UNITS_PER_S: Final = 2000
+"""What is taken from one peer: a message is a unit, so is a control entry, and an RPC without
+either. They cost next to no bandwidth, and up to a millisecond of ours each; whoever sends more is
+read more slowly. No honest peer does: it has to handle what it sends."""
+UNITS_BURST: Final = 8000
 SEQUENCE_BYTES: Final = 8
 PEER_ID_BYTES_MAX: Final = 64
 
@@ -123,7 +124,7 @@ class GuardedPubsub(Pubsub):
 
     async def _pace(self, peer_id: Any, rpc: Any) -> None:
         pace = self._paces.setdefault(peer_id, Pace(UNITS_PER_S, UNITS_BURST))
-        units = 1 + len(rpc.publish) + _count_control(rpc)
+        units = max(1, len(rpc.publish) + _count_control(rpc))
         await trio.sleep(pace.spend(units, trio.current_time()))
 
     def _forget_all_subscriptions(self, peer_id: Any) -> None:
