@@ -126,6 +126,10 @@ def claim_folder(folder: Path) -> None:
 
 def _check_private(folder: Path) -> None:
     found = folder.lstat()
+    if found.st_uid == os.getuid() and (folder / _CLAIM).exists():
+        # Ray opens its folder to everybody; after a crash that is what is left of ours.
+        folder.chmod(0o700)
+        found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise Invalid("folder_unsafe", f"{folder} is not a private folder of yours: remove it")
 

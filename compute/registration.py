@@ -46,7 +46,6 @@ async def register(agent: Agent, client: Client, offer: Offer) -> None:
             if await _is_listed(agent, client, home, offer.capacity):
                 return
             await _submit(agent, client, home, offer.capacity)
-            log.info("registered on the chain")
             return
         except AiosError as error:
             if isinstance(error, Invalid) and error.code not in PASSING_CODES:

@@ -70,7 +70,9 @@ def test_a_folder_is_claimed_once_and_never_one_with_files_of_others(tmp_path: P
     claim_folder(folder)
     assert folder.stat().st_mode & 0o777 == 0o700
     (folder / "session_2026").mkdir()
+    folder.chmod(0o777)  # as Ray does
     claim_folder(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
     treasure = tmp_path / "home" / "treasure"
     treasure.parent.mkdir(mode=0o700)
     treasure.touch()
