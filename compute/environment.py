@@ -41,6 +41,8 @@ BLAS_SETTINGS: Final = {
 SECRET_VARIABLES: Final = ("AIOS_PASSPHRASE", "AIOS_TOKEN")
 """What opens keys and nodes: every member of a cluster can read the environment of its workers."""
 _TOKEN_BYTES: Final = 32
+RAY_SUBFOLDER: Final = "r"
+"""Ray's part of a folder of ours. Ray opens its own to everybody; ours stays private."""
 _CLAIM: Final = "deleted-at-the-end"
 """Marks a folder that is ours to delete."""
 
@@ -127,7 +129,7 @@ def claim_folder(folder: Path) -> None:
 def _check_private(folder: Path) -> None:
     found = folder.lstat()
     if found.st_uid == os.getuid() and (folder / _CLAIM).exists():
-        # Ray opens its folder to everybody; after a crash that is what is left of ours.
+        # As a start by an earlier version left it, when Ray's folder was still this one.
         folder.chmod(0o700)
         found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
@@ -144,7 +146,8 @@ def parse_host_port(address: str) -> tuple[str, int]:
 
 def is_raylet_up(folder: Path) -> bool:
     """Whether a raylet accepts drivers in this Ray folder."""
-    return any(_accepts(path) for path in folder.glob("session_2*/sockets/raylet*"))
+    sockets = (folder / RAY_SUBFOLDER).glob("session_2*/sockets/raylet*")
+    return any(map(_accepts, sockets))
 
 
 def _accepts(path: Path) -> bool:

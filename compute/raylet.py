@@ -20,6 +20,7 @@ import trio
 
 from compute.environment import (
     CONTRIBUTOR_LABEL,
+    RAY_SUBFOLDER,
     TEMPORARY_FOLDER,
     is_listening,
     resource_of,
@@ -181,13 +182,13 @@ def _common_arguments(config: RayletConfig) -> list[str]:
         f"--node-ip-address={config.node_ip}",
         f"--num-cpus={config.cpus}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
-        f"--temp-dir={config.folder}",
+        f"--temp-dir={config.folder / RAY_SUBFOLDER}",
         "--include-log-monitor=false",
         "--disable-usage-stats",
     ]
 
 
 def _drop_old_sessions(folder: Path) -> None:
-    sessions = sorted(folder.glob("session_2*"), key=lambda path: path.name)
+    sessions = sorted((folder / RAY_SUBFOLDER).glob("session_2*"), key=lambda path: path.name)
     for path in sessions[:-SESSIONS_KEPT]:
         shutil.rmtree(path, ignore_errors=True)
