@@ -27,6 +27,8 @@ from p2p_aios.errors import Invalid
 T = TypeVar("T")
 Convert = Callable[[Any], Any]
 
+NAME_SHOWN_MAX: Final = 64
+"""Characters of an unknown name that a refusal repeats."""
 _UINT64: Final = Range(0, 2**64 - 1)
 
 
@@ -228,8 +230,13 @@ def _record(kind: type) -> Converter:
         return {n: p.to_json(getattr(value, n)) for n, p in zip(names, parts, strict=True)}
 
     def from_json(value: Any) -> list[Any]:
-        if not isinstance(value, dict) or set(value) != set(names):
+        if not isinstance(value, dict):
             raise _mismatch(f"{kind.__name__} as an object with {', '.join(names)}", value)
+        if missing := [name for name in names if name not in value]:
+            raise Invalid("schema_mismatch", f"{kind.__name__} lacks {', '.join(missing)}")
+        if len(value) > len(names):
+            unknown = next(str(name)[:NAME_SHOWN_MAX] for name in value if name not in names)
+            raise Invalid("schema_mismatch", f"{kind.__name__} has no {unknown!r}")
         converted = []
         for name, part in zip(names, parts, strict=True):
             try:

@@ -159,10 +159,26 @@ def test_wrong_json_is_invalid_and_nothing_else(field: str, value: Any) -> None:
     assert f"Picture.{field}" in caught.value.message
 
 
-def test_missing_and_unknown_fields_are_refused() -> None:
-    for wrong in ({}, JSON | {"more": 1}, {k: v for k, v in JSON.items() if k != "name"}, [], None):
-        with pytest.raises(Invalid, match="schema_mismatch"):
-            schema.from_json(Picture, wrong)
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({}, "Picture lacks owner, price, name"),
+        (
+            {k: v for k, v in JSON.items() if k not in ("name", "price")},
+            "Picture lacks price, name",
+        ),
+        (JSON | {"more": 1}, "Picture has no 'more'"),
+        (JSON | {"m" * 9999: 1}, f"Picture has no '{'m' * 64}'"),
+        (JSON | {"shapes": [{"type": "Dot", "x": 1, "y": 2}]}, "Picture.shapes: Dot has no 'y'"),
+        ([], "expected Picture as an object with owner"),
+        (None, "expected Picture as an object with owner"),
+    ],
+)
+def test_missing_and_unknown_fields_are_named(wrong: Any, told: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        schema.from_json(Picture, wrong)
+    assert caught.value.code == "schema_mismatch"
+    assert caught.value.message.startswith(told)
 
 
 def test_values_that_are_no_dataclass() -> None:
