@@ -7,12 +7,9 @@ from types import ModuleType
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 
 from p2p_aios.cli.display import emit_json
 from p2p_aios.cli.session import current
-from testnet.bench.machine import describe_machine
-from testnet.bench.table import figures_table, growth_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +36,9 @@ BENCHES: Final = {
 bench_app = typer.Typer(
     name="bench",
     help="Measure AIOS on this machine, beside a peer where one exists.",
-    invoke_without_command=True,
+    no_args_is_help=True,
     add_completion=False,
 )
-
-
-@bench_app.callback()
-def list_benches(context: typer.Context) -> None:
-    """Measure AIOS on this machine, beside a peer where one exists."""
-    if context.invoked_subcommand is not None:
-        return
-    typer.echo(context.get_help())
 
 
 def load_bench(name: str) -> ModuleType:
@@ -59,6 +48,12 @@ def load_bench(name: str) -> ModuleType:
 
 def run_bench(name: str, is_json: bool, **options: float | None) -> None:
     """Measure and print; options that are None are left to the bench."""
+    # Imported here: `aios --help` loads this file.
+    from rich.console import Console
+
+    from testnet.bench.machine import describe_machine
+    from testnet.bench.table import figures_table, growth_table
+
     bench = load_bench(name)
     chosen = {option: value for option, value in options.items() if value is not None}
     progress = Console(stderr=True)

@@ -116,7 +116,7 @@ PROGRAM = """
 import sys
 from p2p_aios.cli.main import main
 code = main()
-heavy = sorted({"trio", "httpx", "ecdsa", "ray", "numpy"} & set(sys.modules))
+heavy = sorted({"trio", "httpx", "ecdsa", "ray", "numpy", "rich"} & set(sys.modules))
 sys.exit(f"loaded {heavy}" if heavy else code)
 """
 
@@ -142,6 +142,14 @@ def test_help_and_completion_load_nothing_heavy(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert {"tx", "submit", "--help"} & set(done.stdout.split())
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize("name", ["tx", "worker", "bench", "testnet", "verify"])
+def test_a_bare_group_is_a_usage_error_that_shows_its_help(run: Run, name: str) -> None:
+    bare = run(name)
+    assert (bare.code, bare.out) == (2, "")
+    assert bare.err == run(name, "--help").out
 
 
 def test_summaries_are_those_of_the_commands() -> None:
