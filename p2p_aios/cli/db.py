@@ -48,7 +48,8 @@ def check(config: ConfigOption = Path("node.toml")) -> None:
             print(*(f"- {problem}" for problem in problems), sep="\n", flush=True)
         raise Corrupt(
             "chain_unsound",
-            f"{folder} is damaged; move the data folder away, and the node fetches the chain anew",
+            f"{folder} is damaged; move it away, and the node fetches the chain anew; keep the "
+            "journal beside it, which knows what a validator signed",
             problems=list(problems),
         )
     emit_fields({**told, "verdict": "sound"})

@@ -52,7 +52,8 @@ async def test_damage_ends_with_status_4_and_is_listed(run: Run, config: str) ->
         environment.write(lambda writer: writer.put(STATE, b"zz", b"forged"))
     ran = run("db", "check", "--config", config)
     assert ran.code == 4
-    assert "error [chain_unsound]" in ran.err
+    assert f"error [chain_unsound]: {folder} is damaged; move it away" in ran.err
+    assert "keep the journal" in ran.err
     assert "- the state trie lacks 7a7a\n" in ran.out
     fault = run("--json", "db", "check", "--config", config).json["error"]
     assert fault["code"] == "chain_unsound"
