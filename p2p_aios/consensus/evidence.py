@@ -22,7 +22,7 @@ def search_certificate(x: Instance, certificate: Certificate) -> None:
     """Look in a certificate for a vote that conflicts with one held. At most one signature is
     checked, so that certificates for decided views stay cheap."""
     round_ = x.rounds.get(certificate.ballot.view)
-    if round_ is None:
+    if round_ is None or not round_.is_disputed(certificate.ballot):
         return
     for seat, signature in zip(certificate.seats, certificate.signatures, strict=False):
         vote = Vote(certificate.ballot, seat, signature)

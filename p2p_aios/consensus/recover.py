@@ -90,11 +90,11 @@ def _restore_vote(x: Instance, vote: Vote) -> None:
     invariant(
         round_.conflicting(vote) is None, "the journal holds no two conflicting votes of ours"
     )
-    round_.votes[vote.ballot.kind][vote.seat] = vote
+    round_.hold(vote)
 
 
 def _restore_proposal(x: Instance, proposal: Proposal) -> None:
     round_ = x.round(proposal.view)
     round_.proposal = proposal
-    round_.votes[VoteKind.NOTARIZE][proposal.vote.seat] = proposal.vote
+    round_.hold(proposal.vote)
     x.candidates.add(proposal.block)

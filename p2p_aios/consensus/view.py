@@ -23,6 +23,8 @@ class Round:
     """The leader's proposal can never be accepted."""
     votes: dict[VoteKind, dict[Seat, Vote]] = field(default_factory=_by_kind)
     """Checked votes; each seat's first of a kind."""
+    ballots: set[Ballot] = field(default_factory=set)
+    """All that a vote held here was ever cast for."""
     certificates: dict[VoteKind, Certificate] = field(default_factory=dict)
     shown: dict[VoteKind, set[Seat]] = field(default_factory=dict)
     """Seats that showed us a certificate of the kind: they need not be sent it."""
@@ -49,13 +51,21 @@ class Round:
                 return held
         return None
 
+    def is_disputed(self, ballot: Ballot) -> bool:
+        """Whether some seat may have voted for what conflicts with it: cheap, and mostly no."""
+        return any(is_conflict(held, ballot) for held in self.ballots)
+
     def add(self, vote: Vote, roster: Roster) -> Certificate | None:
         """Hold a checked vote; the certificate it completes, if it does."""
-        votes = self.votes[vote.ballot.kind]
-        votes[vote.seat] = vote
+        self.hold(vote)
         if vote.ballot.kind in self.certificates:
             return None
         return assemble_certificate(roster, self.votes_on(vote.ballot))
+
+    def hold(self, vote: Vote) -> None:
+        """Keep a checked vote, without a look at what it completes."""
+        self.votes[vote.ballot.kind][vote.seat] = vote
+        self.ballots.add(vote.ballot)
 
     def votes_on(self, ballot: Ballot) -> list[Vote]:
         return [vote for vote in self.votes[ballot.kind].values() if vote.ballot == ballot]

@@ -141,6 +141,11 @@ class _Read(Collector):
         yield _gauge("consensus_syncing", "1 while the node knows that it lags.", is_behind)
         if voting is not None:
             yield _gauge("consensus_view", "View in which the validator is.", voting.core.view)
+            yield _gauge(
+                "consensus_block_transactions_max",
+                "Most transactions that a block proposed now would take, for want of time.",
+                voting.block_transactions_max(),
+            )
 
     def _mempool(self) -> Iterator[Metric]:
         mempool = self._parts.transactions.mempool

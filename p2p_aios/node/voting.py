@@ -69,7 +69,7 @@ STREAM_EVENTS_MAX: Final = 512
 than can be under way: answers to builds and verifications, blocks fetched, epoch turns."""
 FINALIZATIONS_MAX: Final = 256
 CUT_BLOCKS: Final = 40
-"""How often the journal is cut."""
+"""After how many final blocks the journal is cut."""
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +118,10 @@ class Voting:
             self._post(Synced(anchor, term_after(self._chain, header.height)))
         elif is_epoch_end(header.height, self._chain.params):
             self._post(EpochReady(term_after(self._chain, header.height)))
+
+    def block_transactions_max(self) -> int:
+        """Most transactions for a block that is proposed now."""
+        return self._throttle.count_max(self.core.instance.delta_ms())
 
     async def run(self) -> None:
         """Take part until cancelled."""
@@ -198,8 +202,7 @@ class Voting:
         if not order.is_empty:
             try:
                 begun_s = trio.current_time()
-                count_max = self._throttle.count_max(self.core.instance.delta_ms())
-                waiting = self._transactions.select(footing, count_max)
+                waiting = self._transactions.select(footing, self.block_transactions_max())
                 candidate, rejected = await self._chain.build(footing, slot, waiting)
                 self._throttle.note(len(waiting), _ms_since(begun_s))
                 self._transactions.drop(rejected)
@@ -244,13 +247,15 @@ class Voting:
         await self._inbox_in.send(Verified(digest, code))
 
     async def _finalize_in_order(self) -> None:
+        cut_at = self._chain.tip.height
         async for order in self._final:
             hashes = [block_hash(block.header) for block in order.blocks]
             await self._finality.finalize(hashes, order.certificate)
-            if order.blocks[-1].header.height % CUT_BLOCKS == 0:
-                ballot = order.certificate.ballot
-                cut = partial(self._journal.cut, (ballot.epoch, ballot.view))
-                await self._in_journal(cut)
+            # Several blocks may become final at once, or come from peers: heights are jumped over.
+            height, ballot = order.blocks[-1].header.height, order.certificate.ballot
+            if height - cut_at >= CUT_BLOCKS:
+                await self._in_journal(partial(self._journal.cut, (ballot.epoch, ballot.view)))
+                cut_at = height
 
     async def _in_journal(self, work: Callable[[], None]) -> None:
         await trio.to_thread.run_sync(work, limiter=self._journaling)

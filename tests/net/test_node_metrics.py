@@ -102,6 +102,8 @@ async def test_what_is_lost_waits_or_is_banned_is_counted(tmp_path: Path) -> Non
         assert seen["aios_consensus_height", ""] == 0
         assert seen["aios_network_dropped_total", "gossip"] == 0
         assert seen["aios_consensus_tip_age_seconds", ""] >= 0
+        # Nothing was built yet: what a transaction is taken to cost bounds the first block.
+        assert 128 < seen["aios_consensus_block_transactions_max", ""] < 3000
 
 
 async def test_a_gateway_s_figures(tmp_path: Path) -> None:
