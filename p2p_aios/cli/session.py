@@ -14,7 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import typer
+
 from p2p_aios.cli.settings import read_settings
+from p2p_aios.codec.url import parse_url
+from p2p_aios.errors import Invalid
 
 if TYPE_CHECKING:
     from p2p_aios.sdk import Client
@@ -50,7 +54,8 @@ def open_session(rpc: str | None, is_json: bool, profile: str | None = None) -> 
     """Make this invocation's session; the environment fills what the command line left out, and
     the profile what both did: None for that of the session so far, which plugins open anew.
 
-    Raises Invalid: `unknown_profile`, `settings_malformed`; Unavailable(`settings_unreadable`).
+    Raises Invalid: `unknown_profile`, `settings_malformed`; Unavailable(`settings_unreadable`);
+    typer.BadParameter for a URL that is none.
     """
     home = Path(os.environ.get("AIOS_HOME") or Path.home() / ".aios")
     if profile is None:
@@ -74,7 +79,10 @@ def open_session(rpc: str | None, is_json: bool, profile: str | None = None) -> 
 
 def _url(place: str) -> str:
     """host:port is enough."""
-    return place if "://" in place else f"http://{place}"
+    try:
+        return parse_url(place if "://" in place else f"http://{place}")
+    except Invalid as fault:
+        raise typer.BadParameter(fault.message) from fault
 
 
 def reopen_session(rpc: str | None, as_json: bool) -> None:

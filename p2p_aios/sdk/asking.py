@@ -7,6 +7,7 @@ The calls themselves stand in one module per noun. Their classes inherit from th
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from p2p_aios.codec.url import parse_url
 from p2p_aios.errors import Invalid
 from p2p_aios.ledger.state import StateReader
 from p2p_aios.sdk.answers import read_answer
@@ -33,10 +34,11 @@ class Asking:
     ) -> None:
         """`tries` is how often each node is asked before giving up.
 
-        Raises Invalid(`nodes_malformed`), and as `trust_genesis`.
+        Raises Invalid: `url_malformed`, `nodes_malformed`, and as `trust_genesis`.
         """
         self._token = token
-        self._nodes = Nodes([url] if isinstance(url, str) else url, token, tries)
+        urls = [url] if isinstance(url, str) else url
+        self._nodes = Nodes([*map(parse_url, urls)], token, tries)
         trusted = trust_genesis(checked) if isinstance(checked, Genesis) else checked
         self._light = None if trusted is None else LightClient(self, trusted)
 

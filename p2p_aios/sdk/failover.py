@@ -35,8 +35,8 @@ class Nodes:
     def __init__(self, urls: Sequence[str], token: str | None, tries: int = TRIES) -> None:
         if not 1 <= len(urls) <= NODES_MAX:
             raise Invalid("nodes_malformed", f"name one to {NODES_MAX} nodes, not {len(urls)}")
-        self._transports = [Transport(url.rstrip("/"), token) for url in urls]
-        self._urls = [url.rstrip("/") for url in urls]
+        self._transports = [Transport(url, token) for url in urls]
+        self._urls = list(urls)
         self.tries = max(1, tries)
         """How often each is asked."""
         self._current = 0

@@ -142,6 +142,4 @@ def _malformed(text: str) -> Unavailable:
 
 
 def _socket_url(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    secure = {"http": "ws", "https": "wss"}.get(scheme, scheme)
-    return f"{secure}{separator}{rest.rstrip('/')}/ws"
+    return f"ws{url.removeprefix('http')}/ws"

@@ -13,6 +13,8 @@ ANSWER_BYTES_MAX: Final = 64 << 20
 CONNECT_S_MAX: Final = 5
 ANSWER_S_MAX: Final = 40
 """Longer than the node holds any answer back."""
+GREETING_S_MAX: Final = 5
+"""For the first sign of life: a port that stays mute need not be waited for as long as a call."""
 CONNECTIONS_MAX: Final = 16
 
 Call = tuple[str, dict[str, Any]]
@@ -35,6 +37,8 @@ class Transport:
             trust_env=False,
         )
         self._url = url
+        self._is_met = False
+        """Whether the node has answered anything yet."""
         self._last_id = 0
 
     async def aclose(self) -> None:
@@ -92,6 +96,9 @@ class Transport:
         self, verb: str, path: str, body: bytes | None, headers: dict[str, str], bytes_max: int
     ) -> tuple[int, bytes]:
         try:
+            if not self._is_met:
+                async with self._http.stream("HEAD", "/", timeout=GREETING_S_MAX):
+                    self._is_met = True
             stream = self._http.stream(verb, path, content=body, headers=headers)
             async with stream as response:
                 data = bytearray()
@@ -100,7 +107,7 @@ class Transport:
                     if len(data) > bytes_max:
                         raise Invalid("answer_too_large", f"more than {bytes_max} bytes arrived")
                 return response.status_code, bytes(data)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except httpx.TransportError as error:
             raise Unavailable(
                 "node_unreachable",
                 f"no answer from {self._url} ({_reason(error)}); is the node running?",
@@ -144,4 +151,6 @@ def _malformed(why: str) -> Unavailable:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, httpx.ReadTimeout):
+        return "something listens there, but says nothing"
     return str(error) or type(error).__name__

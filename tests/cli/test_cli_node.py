@@ -62,6 +62,19 @@ def test_no_node(run: Run) -> None:
     assert (ran.code, ran.json["error"]["code"]) == (3, "node_unreachable")
 
 
+@pytest.mark.parametrize("url", ["ftp://x", "http://", "x:port", "http://a b"])
+def test_a_url_that_is_none_is_a_usage_error(
+    run: Run, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = run("node", "status", "--rpc", url)
+    assert (ran.code, ran.out) == (2, "")
+    assert "error [url_malformed]" in ran.err
+    assert "write http://host:port" in ran.err
+    assert run("node", "status", "--rpc", url, "--json").json["error"]["code"] == "url_malformed"
+    monkeypatch.setenv("AIOS_RPC", url)
+    assert run("node", "status").code == 2
+
+
 def test_listings(run: Run, node: Node) -> None:
     assert run("node", "status", "--json").json["network"] == "memory"
     assert "memory" in run("node", "status", "--rpc", node.url).out
