@@ -10,7 +10,7 @@ from p2p_aios.cli.blobfile import write_file
 from p2p_aios.cli.display import emit, emit_fields, emit_json, emit_table
 from p2p_aios.cli.session import ask, current
 from p2p_aios.codec import schema
-from p2p_aios.types.views import Peers
+from p2p_aios.types.views import Peers, Validators
 
 app = typer.Typer(
     help="Run a node, and ask it how it is.", no_args_is_help=True, add_completion=False
@@ -126,3 +126,15 @@ def peers() -> None:
     found = ask(lambda client: client.peers())
     columns = ("peer_id", "address", "validator", "is_inbound", "height", "round_trip_ms")
     emit_table(found, Peers, columns)
+
+
+@app.command()
+def validators() -> None:
+    """List validators: seat, weight, blocks in this epoch, and attestations that were wrong.
+
+    \b
+    aios node validators
+    """
+    found = ask(lambda client: client.validators())
+    columns = ("address", "seat", "weight", "blocks", "wrong_attestations", "owner")
+    emit_table(found, Validators, columns)

@@ -1,6 +1,7 @@
 """Commands that ask a node, against a real server."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from p2p_aios.node.config import load_config
 from p2p_aios.types.genesis import chain_id
 from p2p_aios.units import AIOS
 from tests.cli.conftest import Node, Run
-from tests.rpc.memory_backend import GENESIS
+from tests.rpc.memory_backend import GENESIS, VALIDATOR
 
 PROGRAM = "import sys; from p2p_aios.cli.main import main; sys.exit(main())"
 Keys = dict[str, KeyPair]
@@ -80,6 +81,12 @@ def test_listings(run: Run, node: Node) -> None:
     assert "memory" in run("node", "status", "--rpc", node.url).out
     assert run("node", "peers", "--json").json[0]["peer_id"] == "16Uiu2"
     assert "16Uiu2" in run("node", "peers").out
+    (validator,) = run("node", "validators", "--json").json
+    assert validator["public_key"] == VALIDATOR.public_key.hex()
+    titles, row = map(re.compile(" {3,}").split, run("node", "validators").out.splitlines())
+    told = dict(zip(titles, row, strict=True))
+    assert (told["address"], told["owner"]) == (validator["address"], validator["owner"])
+    assert (told["weight"], told["blocks"], told["wrong attestations"]) == ("100", "3", "0")
     assert run("worker", "list", "--json").json[0]["capacity"] == 2
     assert "train" in run("worker", "list").out
     assert "6550000000 AIOS" in run("account", "supply").out
