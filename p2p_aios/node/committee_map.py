@@ -1,16 +1,19 @@
 """Committee members as consensus names them (addresses) and as the network does (peer ids)."""
 
-import logging
+from collections.abc import AsyncIterator
+from typing import assert_never
 
-import trio
-
+from p2p_aios.consensus.events import Connected, Disconnected, Received
+from p2p_aios.errors import Invalid
 from p2p_aios.ledger.queries import read_committee
 from p2p_aios.network.node import Network
-from p2p_aios.network.streams import CommitteeEvent
+from p2p_aios.network.penalties import GARBAGE
+from p2p_aios.network.streams import CommitteeEvent, Frame, PeerJoined, PeerLeft
 from p2p_aios.node.chain import Chain
+from p2p_aios.types.message import decode_message
 from p2p_aios.units import Address, Epoch
 
-log = logging.getLogger(__name__)
+StreamEvent = Connected | Disconnected | Received
 
 
 class CommitteeMap:
@@ -23,9 +26,28 @@ class CommitteeMap:
         self._addresses: dict[bytes, Address] = {}
         self.follow_epoch()
 
-    @property
-    def events(self) -> "trio.MemoryReceiveChannel[CommitteeEvent]":
-        return self._network.committee.events
+    async def listen(self) -> AsyncIterator[StreamEvent]:
+        """What members do, as consensus hears it; garbage counts against its sender."""
+        async for happening in self._network.committee.events:
+            member = self.address_of(happening.peer)
+            event = None if member is None else self._event_of(member, happening)
+            if event is not None:
+                yield event
+
+    def _event_of(self, member: Address, happening: CommitteeEvent) -> StreamEvent | None:
+        match happening:
+            case PeerJoined():
+                return Connected(member)
+            case PeerLeft():
+                return Disconnected(member)
+            case Frame(data=data):
+                try:
+                    return Received(member, decode_message(data))
+                except Invalid as error:
+                    self.penalize(member, GARBAGE, error.code)
+                    return None
+            case other:
+                assert_never(other)
 
     def follow_epoch(self) -> None:
         """Let in the members of the tip's epoch and of the next two fixed ones."""

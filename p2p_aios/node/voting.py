@@ -18,8 +18,6 @@ from p2p_aios.consensus.events import (
     Build,
     Built,
     CatchUp,
-    Connected,
-    Disconnected,
     EpochReady,
     Event,
     Finalize,
@@ -27,7 +25,6 @@ from p2p_aios.consensus.events import (
     Output,
     Persist,
     Postponed,
-    Received,
     Refused,
     ReportEvidence,
     Send,
@@ -44,23 +41,22 @@ from p2p_aios.crypto.keys import KeyPair, format_address
 from p2p_aios.errors import AiosError, Corrupt, Invalid, Unavailable
 from p2p_aios.ledger.environment import is_epoch_end
 from p2p_aios.ledger.queries import read_beacon_position
-from p2p_aios.network.penalties import GARBAGE, NUISANCE
-from p2p_aios.network.streams import CommitteeEvent, Frame, PeerJoined, PeerLeft
+from p2p_aios.network.penalties import NUISANCE
 from p2p_aios.node.beacon import Beacon
 from p2p_aios.node.candidate import Candidate, Slot
 from p2p_aios.node.catchup import CatchUp as CatchUpTask
 from p2p_aios.node.chain import Chain
-from p2p_aios.node.committee_map import CommitteeMap
+from p2p_aios.node.committee_map import CommitteeMap, StreamEvent
 from p2p_aios.node.finality import Finality
 from p2p_aios.node.terms import anchor_of, term_after
 from p2p_aios.node.throttle import Throttle
 from p2p_aios.node.transactions import Transactions
 from p2p_aios.store.journal import Journal
 from p2p_aios.types.block import Proposal, block_hash
-from p2p_aios.types.message import Backfill, decode_message, encode_message
+from p2p_aios.types.message import Backfill, encode_message
 from p2p_aios.types.transaction import ReportEvidence as EvidenceAction
 from p2p_aios.types.vote import Certificate
-from p2p_aios.units import Address, Hash
+from p2p_aios.units import Hash
 
 EVENTS_MAX: Final = 1024
 """Events waiting for the core."""
@@ -142,7 +138,7 @@ class Voting:
             deadline_s = trio.current_time() + (self._timer_ms - _now().monotonic_ms) / 1000
         with trio.move_on_at(deadline_s):
             event = await self._inbox.receive()
-            if isinstance(event, Received | Connected | Disconnected):
+            if isinstance(event, StreamEvent):
                 self._stream_room.release()
             return event
         if self._timer_ms is None:
@@ -270,28 +266,9 @@ class Voting:
             log.warning("evidence not submitted: %s", error)
 
     async def _listen(self) -> None:
-        """Committee streams into events."""
-        async for happening in self._committee.events:
-            peer = self._committee.address_of(happening.peer)
-            event = None if peer is None else self._event_of(peer, happening)
-            if event is not None:
-                await self._stream_room.acquire()
-                await self._inbox_in.send(event)
-
-    def _event_of(self, peer: Address, happening: CommitteeEvent) -> Event | None:
-        match happening:
-            case PeerJoined():
-                return Connected(peer)
-            case PeerLeft():
-                return Disconnected(peer)
-            case Frame(data=data):
-                try:
-                    return Received(peer, decode_message(data))
-                except Invalid as error:
-                    self._committee.penalize(peer, GARBAGE, error.code)
-                    return None
-            case other:
-                assert_never(other)
+        async for event in self._committee.listen():
+            await self._stream_room.acquire()
+            await self._inbox_in.send(event)
 
     def _post(self, event: Event) -> None:
         self._inbox_in.send_nowait(event)
