@@ -56,7 +56,7 @@ from p2p_aios.types.block import Proposal, block_hash
 from p2p_aios.types.message import Backfill, encode_message
 from p2p_aios.types.transaction import ReportEvidence as EvidenceAction
 from p2p_aios.types.vote import Certificate
-from p2p_aios.units import Hash
+from p2p_aios.units import Epoch, Hash
 
 EVENTS_MAX: Final = 1024
 """Events waiting for the core."""
@@ -96,6 +96,8 @@ class Voting:
         self._final_in, self._final = trio.open_memory_channel[Finalize](FINALIZATIONS_MAX)
         self._stream_room = trio.Semaphore(STREAM_EVENTS_MAX)
         self._timer_ms: int | None = None
+        self._silent_in: Epoch | None = None
+        """The last epoch whose silence was told of."""
         self._journaling = trio.CapacityLimiter(1)
         self._throttle = Throttle(chain.params)
         self.core = Simplex(
@@ -129,7 +131,21 @@ class Voting:
                 if event is not None:
                     for output in self.core.step(event, _now()):
                         await self._perform(output, nursery)
+                    self._tell_silence()
                 event = await self._next_event()
+
+    def _tell_silence(self) -> None:
+        """Once an epoch: to its operator, a seat that signs nothing looks like a lost network."""
+        core = self.core
+        if not core.is_silent or core.instance.seat is None or core.epoch == self._silent_in:
+            return
+        if not self._catchup.is_behind:
+            self._silent_in = core.epoch
+            log.warning(
+                "epoch=%d the journal may lack what was signed in it: our seat signs nothing until"
+                " the next epoch",
+                core.epoch,
+            )
 
     async def _next_event(self) -> Event | None:
         """The next event; Tick when the timer is due."""

@@ -73,7 +73,7 @@ async def test_a_validator_that_was_stopped_goes_on_where_it_was(tmp_path: Path)
 
 
 async def test_a_validator_that_lost_its_journal_is_silent_until_the_next_epoch(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     params = replace(BRISK, clock_skew_ms=Millis(100))
     async with open_cluster(tmp_path, params=params) as cluster:
@@ -82,11 +82,15 @@ async def test_a_validator_that_lost_its_journal_is_silent_until_the_next_epoch(
         await cluster.until_height(cluster.height + 3)
         first = cluster.members[0]
         await cluster.stop(first)
+        assert "signs nothing" not in caplog.text
         shutil.rmtree(first.folder / "journal")
         again = await cluster.start(first.name, first.identity)
         assert again.parts.voting.core.is_silent, "what it signed in this epoch is forgotten"
         await cluster.until(lambda: not again.parts.voting.core.is_silent, within_s=60)
         assert again.parts.voting.core.epoch > 0
+        told = [m for m in caplog.messages if "signs nothing" in m]
+        assert len(told) == len(set(told)), "once an epoch"
+        assert told[0].startswith("epoch=0 "), "its operator is told why"
 
 
 async def test_a_lone_validator_restarts_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
