@@ -24,6 +24,9 @@ from p2p_aios.units import Height
 
 GAP_BLOCKS_MAX: Final = 172_800
 """Most blocks read to close a gap: a day's."""
+QUIET_S_MAX: Final = 60
+"""Without a notice for so long, the subscriber asks where the node stands: else whoever waits for
+something rare would have days to make up for. Longer than any notice is under way."""
 ALL: Final = 1 << 62
 """More notices than a block has."""
 FINAL: Final = frozenset({"subscriber_slow", "subscription_gap"})
@@ -112,6 +115,10 @@ async def _follow(nodes: Nodes, token: str | None, topic: Topic[Any]) -> AsyncGe
 async def _subscribe(socket: NodeSocket, topic: Topic[Any]) -> Height:
     """Where the node stood then or later: blocks beyond it will be told of."""
     await socket.call("subscribe", topic.params)
+    return await _height(socket)
+
+
+async def _height(socket: NodeSocket) -> Height:
     status: NodeStatus = read_answer(NodeStatus, await socket.call("node.status", {}))
     return status.height
 
@@ -138,6 +145,10 @@ class _Progress:
         """All blocks up to `height` are read."""
         self.place = self._known = (height, ALL)
 
+    def pass_over(self, height: Height) -> None:
+        """Up to `height` there was nothing more to tell."""
+        self.place = max(self.place, (height, ALL))
+
     def take(self, height: Height) -> bool:
         """Count a notice of the block at `height`; whether it is new."""
         known, taken = self._known
@@ -159,6 +170,8 @@ class _Reader(Generic[T]):
         self._topic = topic
         self._progress = progress
         self._tip = tip
+        self._stood = tip
+        """Where the node was, at least QUIET_S_MAX before it is asked again."""
         self._next = progress.resume()
         self._summaries: deque[BlockSummary] = deque()
         if tip - self._next >= GAP_BLOCKS_MAX:
@@ -190,8 +203,12 @@ class _Reader(Generic[T]):
         return self._summaries.popleft()
 
     async def _live(self) -> T:
-        notice: T = read_answer(self._topic.kind, await self._socket.next_notice())
-        return notice
+        while True:
+            with trio.move_on_after(QUIET_S_MAX):
+                notice: T = read_answer(self._topic.kind, await self._socket.next_notice())
+                return notice
+            self._progress.pass_over(self._stood)
+            self._stood = await _height(self._socket)
 
     def _new(self, notices: Sequence[T]) -> list[T]:
         return [each for each in notices if self._progress.take(self._topic.height_of(each))]

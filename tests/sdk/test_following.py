@@ -204,6 +204,37 @@ async def test_a_gap_too_large_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
             await anext(blocks)
 
 
+@pytest.mark.parametrize("subscribe", [all_events, all_receipts])
+async def test_who_waits_for_something_rare_has_little_to_make_up_for(
+    subscribe: Subscribe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription, "GAP_BLOCKS_MAX", 10)
+    monkeypatch.setattr(subscription, "QUIET_S_MAX", 0.02)
+    passed = trio.Event()
+    pass_over = _Progress.pass_over
+
+    def noted(progress: _Progress, height: Height) -> None:
+        pass_over(progress, height)
+        if height == 20:
+            passed.set()
+
+    monkeypatch.setattr(_Progress, "pass_over", noted)
+    async with twins() as nodes, Client(nodes.urls) as client, subscribe(client) as notices:
+
+        async def live() -> None:
+            for _ in range(20):
+                await nodes.extend()
+            with trio.fail_after(SEEN_S_MAX):
+                await passed.wait()
+            await nodes.extend(transfers=1)
+            await nodes.stop_first()
+            await nodes.extend(transfers=2)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(live)
+            assert [each.height for each in await take(notices, 3)] == [21, 22, 22]
+
+
 async def test_rounds_end_with_their_node() -> None:
     async with twins() as nodes, Client(nodes.urls) as client:
         await nodes.first.submit(await signed(nodes.first, TASK, 0))
