@@ -61,6 +61,12 @@ class Params:
     task_seats_max: Count
     window_blocks_max: Count
     """Longest window a task or job may ask for."""
+    reveal_blocks_min: Count
+    """Shortest REVEAL of a task: who cannot reveal in time loses the bond, and anybody may submit a
+    task with any bond."""
+    attest_blocks_min: Count
+    """Shortest time to attest a round: one that ends unattested shows all its updates and pays for
+    none."""
 
 
 MAINNET: Final = Params(
@@ -88,6 +94,8 @@ MAINNET: Final = Params(
     task_rounds_max=10_000,
     task_seats_max=256,
     window_blocks_max=1200,
+    reveal_blocks_min=8,
+    attest_blocks_min=16,
 )
 
 PRESETS: Final = {

@@ -46,13 +46,21 @@ WAIT_BLOCKS_MAX: Final = 240
 
 
 def check_task(params: Params, task: SubmitTask) -> None:
-    """Raises Invalid: `cid_malformed`, `task_malformed`, `window_too_long`, `model_malformed`,
-    `model_too_large`."""
+    """Raises Invalid: `cid_malformed`, `task_malformed`, `window_too_long`, `window_too_short`,
+    `model_malformed`, `model_too_large`."""
     if not (is_cid(task.base) and is_cid(task.test_shard)):
         raise Invalid("cid_malformed", "base and test_shard must be raw or dag-cbor CIDv1s")
     windows = (task.commit_blocks, task.reveal_blocks, task.attest_blocks)
     if max(windows) > params.window_blocks_max:
         raise Invalid("window_too_long", f"at most {params.window_blocks_max} blocks are allowed")
+    if task.reveal_blocks < params.reveal_blocks_min:
+        raise Invalid(
+            "window_too_short", f"REVEAL takes {params.reveal_blocks_min} blocks at least"
+        )
+    if task.attest_blocks < params.attest_blocks_min:
+        raise Invalid(
+            "window_too_short", f"ATTEST takes {params.attest_blocks_min} blocks at least"
+        )
     if task.rounds > params.task_rounds_max:
         raise Invalid("task_malformed", f"at most {params.task_rounds_max} rounds are allowed")
     if task.seats > params.task_seats_max:

@@ -51,9 +51,6 @@ INPUT_BYTES_MAX: Final = 256 << 20
 """Most bytes of one job's inputs together: they pass through this process."""
 ABSENT_CODES: Final = frozenset({"blob_absent", "blob_too_large"})
 """Why an update counts as not served."""
-REVEAL_BLOCKS_MIN: Final = 8
-"""Our contributors commit to no task with a shorter REVEAL: anybody may submit one, with any bond,
-and who cannot reveal in time loses it."""
 UPDATE_SLACK_BYTES: Final = 64 * 1024
 """How much larger than its model's parameters an update may be and still be looked at."""
 
@@ -160,12 +157,6 @@ class Dispatcher:
 
     async def _train(self, duty: TrainDuty) -> Hash:
         spec, base = self._round(duty)
-        if spec.reveal_blocks < REVEAL_BLOCKS_MIN:
-            raise Invalid(
-                "window_too_short",
-                f"{spec.reveal_blocks} blocks to reveal in put the bond at risk;"
-                f" {REVEAL_BLOCKS_MIN} are the least",
-            )
         await self._blobs.hold(base)
 
         async def train(terms: Terms) -> Signed:

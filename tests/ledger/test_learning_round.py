@@ -72,6 +72,8 @@ def test_a_task_escrows_its_budget_and_opens_a_round_in_the_next_block() -> None
         ({"commit_blocks": 1201}, "window_too_long"),
         ({"reveal_blocks": 1201}, "window_too_long"),
         ({"attest_blocks": 1201}, "window_too_long"),
+        ({"reveal_blocks": 1}, "window_too_short"),
+        ({"attest_blocks": 1}, "window_too_short"),
         ({"rounds": 10_001}, "task_malformed"),
         ({"updates_min": 4}, "task_malformed"),
         ({"model": ModelSpec(ModelKind.LINEAR, (4, 3, 2), Activation.RELU)}, "model_malformed"),

@@ -43,7 +43,13 @@ from p2p_aios.units import AIOS, ZERO_HASH, Address, Amount, Cid, Hash, Height, 
 from tests.ledger.books import Books
 
 PARAMS = replace(
-    MAINNET, epoch_blocks=10, era_epochs=4, beacon_chain_length=4096, evidence_epochs=3
+    MAINNET,
+    epoch_blocks=10,
+    era_epochs=4,
+    beacon_chain_length=4096,
+    evidence_epochs=3,
+    reveal_blocks_min=2,
+    attest_blocks_min=2,
 )
 FUNDS = Amount(1000 * AIOS)
 DORMANT_SAT = 10**9

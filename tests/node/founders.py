@@ -30,7 +30,13 @@ from p2p_aios.types.transaction import (
 from p2p_aios.types.vote import Ballot, Certificate, Vote, VoteKind, ballot_digest
 from p2p_aios.units import AIOS, Amount, Hash, Height, Millis, View
 
-PARAMS = replace(PRESETS["fast"], epoch_blocks=8, beacon_chain_length=256)
+PARAMS = replace(
+    PRESETS["fast"],
+    epoch_blocks=8,
+    beacon_chain_length=256,
+    reveal_blocks_min=3,
+    attest_blocks_min=3,
+)
 FUNDS = Amount(1000 * AIOS)
 FEE = Amount(AIOS // 100)
 

@@ -19,7 +19,6 @@ from p2p_aios.ledger.records import ComputeJob, JobStatus, LearningRound, RoundP
 from p2p_aios.node.blobs import Blobs
 from p2p_aios.node.chain import Chain
 from p2p_aios.node.dispatcher import (
-    REVEAL_BLOCKS_MIN,
     SHOWN_BLOCKS_MAX,
     Dispatcher,
     update_bytes_max,
@@ -88,7 +87,7 @@ class Workshop:
     async def open_tasks(self, count: int, **changes: object) -> list[Hash]:
         """Several in one block, in the order of their ids."""
         base, shard = await self.blobs.put(BASE), await self.blobs.put(SHARD)
-        usual = {"seats": 2, "updates_min": 1, "reveal_blocks": REVEAL_BLOCKS_MIN}
+        usual = {"seats": 2, "updates_min": 1, "reveal_blocks": 8}
         task = make_task(base=base, test_shard=shard, **(usual | changes))
         await self.do(*[(ALICE, task)] * count)
         with self.chain.state() as state:
@@ -230,27 +229,11 @@ async def test_a_fault_of_ours_is_no_update_withheld(tmp_path: Path) -> None:
         assert failed.value.code == "storage_failed"
 
 
-async def test_nobody_bonds_for_a_task_that_leaves_no_time_to_reveal(tmp_path: Path) -> None:
-    """Whoever submits it pays nothing for the bonds that are lost."""
-    async with open_workshop(tmp_path, "honest") as workshop:
-        await workshop.register()
-        task = await workshop.open_task(
-            rounds=1, commit_blocks=4, reveal_blocks=REVEAL_BLOCKS_MIN - 1
-        )
-        await workshop.until(lambda: workshop.is_closed(task, 0))
-        found = workshop.round(task, 0)
-        assert found is not None
-        assert found.phase is RoundPhase.VOIDED
-        assert all(seat.commitment is None for seat in found.seats)
-
-
 async def test_a_reveal_does_not_wait_for_another_tasks_training(tmp_path: Path) -> None:
     """Its window would pass meanwhile, and the bond be lost: training takes longer."""
     async with open_workshop(tmp_path, "slow") as workshop:
         await workshop.register()
-        tasks = await workshop.open_tasks(
-            2, rounds=1, commit_blocks=40, reveal_blocks=REVEAL_BLOCKS_MIN
-        )
+        tasks = await workshop.open_tasks(2, rounds=1, commit_blocks=40, reveal_blocks=8)
         await workshop.until(lambda: all(workshop.is_closed(task, 0) for task in tasks))
         for task in tasks:
             found = workshop.round(task, 0)
