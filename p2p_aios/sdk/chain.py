@@ -91,10 +91,11 @@ class ChainCalls(Asking):
     async def _prove_block_view(
         self, light: LightClient, at: Height | Hash | None, has_outcome: bool
     ) -> BlockView:
+        seen = light.seen if at is None else None
         view = await self._ask_block(at, True, has_outcome)
         if at not in (None, view.header.height, view.hash):
             raise Invalid("proof_off_topic", "another block than was asked for")
-        check_block(await light.header(view.header.height, is_latest=at is None), view)
+        check_block(await light.header(view.header.height, seen=seen), view)
         return view
 
     async def _ask_block(

@@ -63,7 +63,7 @@ class LightClient:
         self._turn = trio.Lock()
         self._checked: tuple[FinalityProof, Header] | None = None
         """The last one checked: reads of one state share it."""
-        self._seen = Height(0)
+        self.seen = Height(0)
         """Highest block proven so far: a node that answers from before it hides something."""
 
     @property
@@ -89,6 +89,7 @@ class LightClient:
         Raises Invalid with what is wrong in the proof, Invalid(`checkpoint_needed`),
         Unavailable(`answer_stale`) for a state older than one proven before, and as the node does.
         """
+        seen = self.seen
         proof: StateProof = await self._source.request(
             "state.proof", StateProof, key=key.hex(), height=height
         )
@@ -99,11 +100,12 @@ class LightClient:
         if height is not None and header.height != height:
             raise Invalid("proof_off_topic", f"asked for height {height}, not {header.height}")
         if height is None:
-            self._require_fresh(header)
+            self._require_fresh(header, seen)
         return proof.value, header
 
-    async def header(self, height: Height, *, is_latest: bool = False) -> Header:
-        """Of the final block at `height`; `is_latest` where the node calls it its last.
+    async def header(self, height: Height, *, seen: Height | None = None) -> Header:
+        """Of the final block at `height`; where the node calls it its last, `seen` is what had been
+        when it was asked.
 
         Raises as `read`.
         """
@@ -111,8 +113,8 @@ class LightClient:
         header = await self._check(proof)
         if header.height != height:
             raise Invalid("proof_off_topic", f"asked for height {height}, not {header.height}")
-        if is_latest:
-            self._require_fresh(header)
+        if seen is not None:
+            self._require_fresh(header, seen)
         return header
 
     async def _check(self, proof: FinalityProof) -> Header:
@@ -123,12 +125,13 @@ class LightClient:
             self._checked = proof, header
         return self._checked[1]
 
-    def _require_fresh(self, header: Header) -> None:
-        if header.height < self._seen:
+    def _require_fresh(self, header: Header, seen: Height) -> None:
+        """seen: when the node was asked; other tasks may have seen more since."""
+        if header.height < seen:
             raise Unavailable(
-                "answer_stale", f"the node is at {header.height}, {self._seen} was seen; try again"
+                "answer_stale", f"the node is at {header.height}, {seen} was seen; try again"
             )
-        self._seen = header.height
+        self.seen = max(self.seen, header.height)
 
     async def _committee(self, epoch: Epoch) -> Committee:
         async with self._turn:

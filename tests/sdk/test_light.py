@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.ledger.tables import ACCOUNTS, CHAIN, COMMITTEES, TASKS, VALIDATORS, epoch_key
@@ -180,6 +181,39 @@ async def test_no_altered_committee_passes(
         with pytest.raises(Invalid) as caught:
             await client.account(BOB.address)
         assert caught.value.code == code
+
+
+async def test_answers_that_overtake_each_other_are_not_stale(chain: Chain) -> None:
+    """The first answer to be asked for is the last to arrive."""
+    node = Liar(chain)
+    overtaken = trio.Event()
+    asked = trio.Event()
+    prove = node.prove_state
+
+    async def prove_late(key: bytes, height: Height | None) -> StateProof:
+        proof = await prove(key, height)
+        if not asked.is_set():
+            asked.set()
+            await overtaken.wait()
+        return proof
+
+    async with (
+        serving(backend=node) as served,  # type: ignore[arg-type]
+        Client(served.url, checked=FOUNDERS.genesis) as client,
+        trio.open_nursery() as nursery,
+    ):
+        await client.supply()
+        node.prove_state = prove_late  # type: ignore[method-assign]
+
+        async def read() -> None:
+            assert (await client.account(BOB.address)).height == 34
+
+        nursery.start_soon(read)
+        await asked.wait()
+        await FOUNDERS.extend(chain)
+        assert (await client.account(BOB.address)).height == 35
+        assert (await client.block()).header.height == 35
+        overtaken.set()
 
 
 async def test_a_proof_from_before_what_was_proven_is_stale(chain: Chain) -> None:
