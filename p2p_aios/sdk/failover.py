@@ -19,6 +19,8 @@ TRIES: Final = 3
 NODES_MAX: Final = 16
 PAUSE_S_FIRST: Final = 0.1
 PAUSE_S_MAX: Final = 5.0
+HINT_MS_MAX: Final = 30_000
+"""Longest that a node's wish to be left alone is heeded; the largest answer costs some 20 s."""
 AGAIN: Final = frozenset({"node_unreachable", "overloaded", "rate_limited"})
 """Codes after which the same node may answer."""
 ELSEWHERE: Final = frozenset(
@@ -108,4 +110,4 @@ class Nodes:
 def hint_s(fault: Unavailable) -> float:
     """How long the node asked to be left alone, within bounds."""
     hinted_ms = fault.details.get("retry_ms", 0)
-    return min(hinted_ms / 1000, PAUSE_S_MAX) if isinstance(hinted_ms, int) else 0.0
+    return min(max(0, hinted_ms), HINT_MS_MAX) / 1000 if isinstance(hinted_ms, int) else 0.0

@@ -8,8 +8,11 @@ import trio
 import trio.testing
 
 from p2p_aios.errors import AiosError, Invalid, Unavailable
+from p2p_aios.rpc.blobs import BLOB_BYTES_PER_CALL
+from p2p_aios.rpc.config import RpcLimits
 from p2p_aios.sdk import Client
-from p2p_aios.sdk.failover import NODES_MAX, PAUSE_S_MAX, Nodes
+from p2p_aios.sdk.blobs import BLOB_BYTES_MAX
+from p2p_aios.sdk.failover import HINT_MS_MAX, NODES_MAX, Nodes, hint_s
 from p2p_aios.sdk.transport import Transport
 from tests.rpc.memory_backend import ALICE
 from tests.rpc.serving import serving
@@ -88,7 +91,21 @@ async def test_pauses_double_and_follow_the_hint(autojump_clock: trio.testing.Mo
     assert trio.current_time() - begun == pytest.approx(2)
     begun = trio.current_time()
     await run(["a"], [gone("rate_limited", retry_ms=10**9), "yes"])
-    assert trio.current_time() - begun == pytest.approx(PAUSE_S_MAX)
+    assert trio.current_time() - begun == pytest.approx(HINT_MS_MAX / 1000)
+
+
+@pytest.mark.parametrize(
+    ("retry_ms", "waited_s"),
+    (250, 0.25), (-5, 0), ("5", 0), pytest.param(10**400, HINT_MS_MAX / 1000, id="huge")],
+)
+def test_hints_are_bounded(retry_ms: Any, waited_s: float) -> None:
+    assert hint_s(gone(retry_ms=retry_ms)) == waited_s
+
+
+def test_the_largest_answer_can_be_made_up_for() -> None:
+    """Its price, at the default rate, once the burst is spent."""
+    price_s = BLOB_BYTES_MAX / BLOB_BYTES_PER_CALL / RpcLimits().calls_per_s
+    assert 1000 * price_s < HINT_MS_MAX
 
 
 async def test_a_dead_node_is_passed_over_and_left_alone() -> None:
