@@ -96,7 +96,7 @@ async def test_pauses_double_and_follow_the_hint(autojump_clock: trio.testing.Mo
 
 @pytest.mark.parametrize(
     ("retry_ms", "waited_s"),
-    (250, 0.25), (-5, 0), ("5", 0), pytest.param(10**400, HINT_MS_MAX / 1000, id="huge")],
+    [(250, 0.25), (-5, 0), ("5", 0), pytest.param(10**400, HINT_MS_MAX / 1000, id="huge")],
 )
 def test_hints_are_bounded(retry_ms: Any, waited_s: float) -> None:
     assert hint_s(gone(retry_ms=retry_ms)) == waited_s
