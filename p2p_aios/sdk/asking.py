@@ -32,7 +32,7 @@ class Asking:
         checked: Genesis | Trusted | None = None,
         tries: int = TRIES,
     ) -> None:
-        """`tries` is how often each node is asked before giving up.
+        """Each node is shown the `token`, and asked `tries` times before this client gives up.
 
         Raises Invalid: `url_malformed`, `nodes_malformed`, and as `trust_genesis`.
         """
