@@ -130,7 +130,7 @@ async def test_rounds_arrive_as_they_stand_once_a_block() -> None:
             RoundVoided(task, 9, "too_few_updates"),  # which the node does not know
         )
         backend.feed.publish(backend.finalize(), BlockOutcome((), moved))
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             seen = [json.loads(await all.get_message())["params"]["result"] for _ in range(2)]
             mine = json.loads(await one.get_message())["params"]["result"]
         assert [each["task"] for each in seen] == [other.hex(), task.hex()]
@@ -219,7 +219,7 @@ async def test_oversized_messages_end_the_connection() -> None:
     async with serving(RpcConfig(port=0, limits=RpcLimits(body_bytes_max=4096))) as served:
         async with ws(served) as socket:
             await socket.send_message("x" * 5000)
-            with pytest.raises(ConnectionClosed) as caught, trio.fail_after(5):
+            with pytest.raises(ConnectionClosed) as caught, trio.fail_after(20):
                 await socket.get_message()
             assert caught.value.reason.code in (1009, 1006)
         # One that ignores the close and goes on sending must not be buffered.
