@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from p2p_aios.node.catchup import PAUSE_S_MAX, CatchUp
 from p2p_aios.types.request import GetStatus, Status, encode_request, encode_response
 from p2p_aios.units import ZERO_HASH, Epoch, Height
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Neighbourhood:
@@ -49,7 +48,7 @@ async def catchup(around: Neighbourhood, nursery: trio.Nursery) -> CatchUp:
 
 
 async def test_a_chain_that_stands_still_is_asked_about_ever_less_often(
-    around: Neighbourhood, catchup: CatchUp
+    around: Neighbourhood, catchup: CatchUp, autojump_clock: MockClock
 ) -> None:
     await trio.sleep(60)
     pauses = around.pauses_s(b"one")
@@ -63,7 +62,7 @@ async def test_a_chain_that_stands_still_is_asked_about_ever_less_often(
 
 
 async def test_a_chain_that_moves_is_not_asked_about(
-    around: Neighbourhood, catchup: CatchUp
+    around: Neighbourhood, catchup: CatchUp, autojump_clock: MockClock
 ) -> None:
     for _ in range(40):
         catchup.moved()
@@ -72,7 +71,7 @@ async def test_a_chain_that_moves_is_not_asked_about(
 
 
 async def test_a_node_that_is_behind_asks_every_second(
-    around: Neighbourhood, catchup: CatchUp
+    around: Neighbourhood, catchup: CatchUp, autojump_clock: MockClock
 ) -> None:
     around.height = 100
     await trio.sleep(20)
@@ -80,7 +79,9 @@ async def test_a_node_that_is_behind_asks_every_second(
     assert set(around.pauses_s(b"one")) == {1}
 
 
-async def test_a_new_peer_is_asked_at_once(around: Neighbourhood, catchup: CatchUp) -> None:
+async def test_a_new_peer_is_asked_at_once(
+    around: Neighbourhood, catchup: CatchUp, autojump_clock: MockClock
+) -> None:
     await trio.sleep(60)
     around.connections.append(SimpleNamespace(peer=b"three"))
     await trio.sleep(2)
