@@ -50,6 +50,7 @@ async def catchup(around: Neighbourhood, nursery: trio.Nursery) -> CatchUp:
 async def test_a_chain_that_stands_still_is_asked_about_ever_less_often(
     around: Neighbourhood, catchup: CatchUp, autojump_clock: MockClock
 ) -> None:
+    assert autojump_clock.autojump_threshold == 0
     await trio.sleep(60)
     pauses = around.pauses_s(b"one")
     assert pauses == sorted(pauses)
@@ -64,6 +65,7 @@ async def test_a_chain_that_stands_still_is_asked_about_ever_less_often(
 async def test_a_chain_that_moves_is_not_asked_about(
     around: Neighbourhood, catchup: CatchUp, autojump_clock: MockClock
 ) -> None:
+    assert autojump_clock.autojump_threshold == 0
     for _ in range(40):
         catchup.moved()
         await trio.sleep(0.5)
@@ -73,6 +75,7 @@ async def test_a_chain_that_moves_is_not_asked_about(
 async def test_a_node_that_is_behind_asks_every_second(
     around: Neighbourhood, catchup: CatchUp, autojump_clock: MockClock
 ) -> None:
+    assert autojump_clock.autojump_threshold == 0
     around.height = 100
     await trio.sleep(20)
     assert catchup.heights == {b"one": 100, b"two": 100}
@@ -82,6 +85,7 @@ async def test_a_node_that_is_behind_asks_every_second(
 async def test_a_new_peer_is_asked_at_once(
     around: Neighbourhood, catchup: CatchUp, autojump_clock: MockClock
 ) -> None:
+    assert autojump_clock.autojump_threshold == 0
     await trio.sleep(60)
     around.connections.append(SimpleNamespace(peer=b"three"))
     await trio.sleep(2)
