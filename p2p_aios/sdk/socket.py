@@ -4,6 +4,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Any, Final
 
 import trio
@@ -110,15 +111,18 @@ async def open_socket(url: str, token: str | None) -> AsyncIterator[NodeSocket]:
     """Connect to the node whose HTTP address is `url`; raises Unavailable(`node_unreachable`)."""
     headers = [(b"authorization", f"Bearer {token}".encode())] if token else None
     try:
-        async with open_websocket_url(
-            _socket_url(url),
-            extra_headers=headers,
-            message_queue_size=QUEUE_MAX,
-            max_message_size=MESSAGE_BYTES_MAX,
-            connect_timeout=CONNECT_S_MAX,
-            disconnect_timeout=DISCONNECT_S_MAX,
-        ) as socket:
-            yield NodeSocket(socket)
+        # The library's own time-out waits for a mute server's first byte before it is raised.
+        with trio.move_on_after(CONNECT_S_MAX) as patience:
+            async with open_websocket_url(
+                _socket_url(url),
+                extra_headers=headers,
+                message_queue_size=QUEUE_MAX,
+                max_message_size=MESSAGE_BYTES_MAX,
+                connect_timeout=inf,
+                disconnect_timeout=DISCONNECT_S_MAX,
+            ) as socket:
+                patience.deadline = inf
+                yield NodeSocket(socket)
     except DisconnectionTimeout:
         raise Unavailable("subscription_lost", "the node fell silent; follow again") from None
     except ConnectionRejected as error:
@@ -128,6 +132,8 @@ async def open_socket(url: str, token: str | None) -> AsyncIterator[NodeSocket]:
         raise Unavailable(
             "node_unreachable", f"no answer from {url} ({reason}); is the node running?"
         ) from None
+    if patience.cancelled_caught:
+        raise Unavailable("node_unreachable", f"no answer from {url} in time; is the node running?")
 
 
 def _lost(closed: Any) -> Unavailable:

@@ -11,7 +11,7 @@ from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.rpc.config import RpcConfig
 from p2p_aios.rpc.feed import Feed
 from p2p_aios.rpc.methods import METHODS
-from p2p_aios.sdk import Client, sign_action, transport
+from p2p_aios.sdk import Client, sign_action, socket, transport
 from p2p_aios.sdk.transport import Transport, fault_of
 from p2p_aios.types.compute import JobKind, SubmitJob
 from p2p_aios.types.event import Transferred
@@ -259,12 +259,17 @@ async def test_node_that_does_not_answer() -> None:
 async def test_a_mute_port_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     assert transport.GREETING_S_MAX < transport.ANSWER_S_MAX / 5
     monkeypatch.setattr(transport, "GREETING_S_MAX", 0.2)
+    monkeypatch.setattr(socket, "CONNECT_S_MAX", 0.2)
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
     async with listener, Client(f"http://127.0.0.1:{port}", tries=1) as client:
         with pytest.raises(Unavailable, match="says nothing") as caught, trio.fail_after(20):
             await client.status()
-    assert caught.value.code == "node_unreachable"
+        assert caught.value.code == "node_unreachable"
+        with pytest.raises(Unavailable) as caught, trio.fail_after(20):
+            async with client.subscribe_blocks():
+                pass
+        assert caught.value.code == "node_unreachable"
 
 
 def test_a_url_that_is_none() -> None:
