@@ -17,6 +17,7 @@ from p2p_aios.cli import diagnosis
 from p2p_aios.cli.diagnosis import Finding
 from p2p_aios.cli.display import emit_json
 from p2p_aios.cli.session import ask, current
+from p2p_aios.codec.url import format_url
 from p2p_aios.errors import AiosError, Unavailable
 from p2p_aios.types.views import GatewayState, NodeStatus
 
@@ -120,7 +121,7 @@ def _check_config(file: Path) -> Iterator[Finding]:
         yield from diagnosis.check_ray_head(section.ray_address, section.ray_token_file)
     host, port = config.rpc.address
     try:
-        yield from _check_node(f"http://{host}:{port}")
+        yield from _check_node(format_url(host, port))
     except AiosError:
         yield diagnosis.check_port("rpc", host, port)
         if listen := _TCP.match(config.network.listen):

@@ -25,6 +25,11 @@ def parse_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def format_url(host: str, port: int) -> str:
+    """Where a node's RPC answers without TLS; an IPv6 address gets its brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def _is_host(name: str) -> bool:
     """A name, or an IP address; raises ValueError for a number that is no address."""
     if ":" in name or name.rpartition(".")[2].isdecimal():

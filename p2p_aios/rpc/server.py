@@ -11,6 +11,7 @@ from hypercorn.config import Config
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from p2p_aios.codec.url import format_url
 from p2p_aios.errors import Invalid, Unavailable
 from p2p_aios.rpc.app import make_app
 from p2p_aios.rpc.backend import Backend
@@ -55,8 +56,7 @@ async def serve_rpc(
     async with trio.open_nursery() as connections:
         acceptor = Acceptor(app, config)
         port = listeners[0].socket.getsockname()[1]
-        host = f"[{config.host}]" if ":" in config.host else config.host
-        task_status.started(f"http://{host}:{port}")
+        task_status.started(format_url(config.host, port))
         await trio.serve_listeners(acceptor.accept, listeners, handler_nursery=connections)
 
 

@@ -15,6 +15,7 @@ import pytest
 from p2p_aios.cli import diagnosis, doctor
 from p2p_aios.cli.diagnosis import Finding
 from p2p_aios.cli.doctor import judge
+from p2p_aios.codec.url import parse_url
 from p2p_aios.types.views import GatewayState
 from p2p_aios.units import Millis
 from tests.cli.conftest import Node, Run
@@ -205,6 +206,17 @@ def test_ports_that_are_taken_are_a_fault(
     broken = run("doctor", "--config", str(file), "--json")
     (about,) = of(broken.json, "configuration")
     assert (broken.code, about["state"]) == (1, "fault")
+
+
+def test_a_node_at_an_ipv6_address_is_asked_there(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(doctor, "_check_node", lambda place: asked.append(place) or ())
+    file = tmp_path / "node.toml"
+    file.write_text(NODE.format(network=0, rpc=8645).replace("127.0.0.1:8645", "[::1]:8645"))
+    run("doctor", "--config", str(file))
+    assert [parse_url(place) for place in asked] == ["http://[::1]:8645"]
 
 
 def test_packages_of_other_versions_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
