@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from p2p_aios.errors import Unavailable
+from p2p_aios.ledger.accounts import fee_min
 from p2p_aios.node.blobs import Blobs
 from p2p_aios.node.chain import Chain
 from p2p_aios.node.transactions import EXPIRY_BLOCKS, Transactions
 from p2p_aios.node.turns import Turns
-from p2p_aios.params import Params
 from p2p_aios.types.gateway import Signed, Terms
 from p2p_aios.units import Address, Amount, Hash
 
@@ -52,7 +52,7 @@ class Contributors:
             terms = Terms(
                 self._chain.chain_id,
                 self._transactions.next_nonce(worker),
-                _fee(self._chain.params),
+                Amount(fee_min(self._chain.params, TRANSACTION_BYTES)),
                 self._transactions.expiry(),
             )
             signed = await work(terms)
@@ -67,7 +67,3 @@ class Contributors:
         """Whether a transaction on these terms is next, and has time to be included."""
         has_time = terms.expires >= self._chain.tip.height + EXPIRY_BLOCKS // 2
         return has_time and terms.nonce == self._transactions.next_nonce(worker)
-
-
-def _fee(params: Params) -> Amount:
-    return Amount(params.fee_base + params.fee_per_byte * TRANSACTION_BYTES)
