@@ -102,10 +102,9 @@ def test_logs_show_the_end(capsys: pytest.CaptureFixture[str], made: Layout) -> 
 
 
 def test_bench_lists_what_can_be_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench"]) == 0
+    assert main(["bench", "--help"]) == 0
     shown = capsys.readouterr().out
-    assert "finality" in shown
-    assert "trie" in shown
+    assert [name for name in BENCHES if f"\n  {name} " not in shown] == []
 
 
 @pytest.mark.parametrize("name", BENCHES)
