@@ -18,7 +18,7 @@ from p2p_aios.node.early import EARLY_BLOCKS, EARLY_PER_SENDER_MAX
 from p2p_aios.node.transactions import RENEW_BLOCKS, Transactions
 from p2p_aios.types.block import FinalizedBlock, block_hash
 from p2p_aios.types.compute import JobKind, RegisterWorker
-from p2p_aios.types.learning import CommitUpdate, update_commitment
+from p2p_aios.types.learning import AttestRound, CommitUpdate, Score, update_commitment
 from p2p_aios.types.transaction import CheckedTransaction, TransactionBatch, Transfer
 from p2p_aios.units import ZERO_HASH, Amount, Hash
 from tests.ledger.world import cid, make_task
@@ -174,6 +174,9 @@ async def test_nobody_floods_with_what_is_merely_early(tmp_path: Path) -> None:
             for sender in (POOR, ALICE)
             for n in range(50)
         ]
+        # What may be free is not asked for its fee before its task is known.
+        unknown = AttestRound(ZERO_HASH, 0, (), cid("aggregate"), Score(0, 0, 0))
+        flood.append(FOUNDERS.transaction(pair.chain, POOR, unknown))
         last = FOUNDERS.transaction(pair.chain, BOB, PAY)
         await pair.say(*flood, last)
         await until(lambda: pair.pool.mempool.contains(last.id))
