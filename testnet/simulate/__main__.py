@@ -1,7 +1,8 @@
 """`python -m testnet.simulate --seed S`: live through one world, and tell its figures.
 
-Without further options the world is the one the tests draw from that seed; `--calm` is a healthy
-network of honest validators, to measure the pace.
+Without further options the world is the one the tests draw from that seed; with `--villain` its
+villains are all of that kind. `--calm` is a healthy network of honest validators, to measure the
+pace.
 """
 
 import argparse
@@ -33,14 +34,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--duration-s", type=int, default=60, help="of a calm world")
     parser.add_argument("--kill", type=int, help="validator to kill in a calm world, at 10 s")
     parser.add_argument("--detect-ms", type=int, default=20, help="until peers notice the kill")
-    parser.add_argument("--villain", choices=VILLAINS, help="validator 0 in a calm world")
+    parser.add_argument(
+        "--villain", choices=VILLAINS, help="every villain; in a calm world validator 0"
+    )
     parser.add_argument("--json", action="store_true")
     return parser
 
 
 def _conditions(arguments: argparse.Namespace, seed: int) -> Conditions:
     if not arguments.calm:
-        return draw_conditions(seed, arguments.nodes)
+        return draw_conditions(seed, arguments.nodes, arguments.villain)
     duration_ms = arguments.duration_s * 1000
     faults: tuple[Fault, ...] = ()
     if arguments.kill is not None:

@@ -11,6 +11,11 @@ VILLAINS = (
     "finalizer",
     "garbler",
     "timewarper",
+    "doubledealer",
+    "replayer",
+    "splitter",
+    "hoarder",
+    "latecomer",
 )
 """Names of the dishonest validators in `testnet.simulate.villains`."""
 
@@ -61,12 +66,16 @@ class Conditions:
     """Bounds of the members' weights, drawn anew each epoch."""
 
 
-def draw_conditions(seed: int, nodes: int = 4) -> Conditions:
-    """A world drawn from a seed: mostly unpleasant."""
+def draw_conditions(seed: int, nodes: int = 4, villainy: str | None = None) -> Conditions:
+    """A world drawn from a seed: mostly unpleasant. With `villainy` it has as many villains as a
+    committee bears, all of this kind; a world that is so by itself is then the same."""
     dice = random.Random(f"conditions/{seed}/{nodes}")
     fault_tolerance = (nodes - 1) // 3
-    villain_count = dice.choice((0, fault_tolerance))
+    drawn = dice.choice((0, fault_tolerance))
+    villain_count = drawn if villainy is None else fault_tolerance
     villains = {i: dice.choice(VILLAINS) for i in dice.sample(range(nodes), villain_count)}
+    if villainy is not None:
+        villains = dict.fromkeys(villains, villainy)
     honest = [i for i in range(nodes) if i not in villains]
     low = dice.choice((1, 5, 20, 60))
     conditions = Conditions(

@@ -150,6 +150,13 @@ def run_world(conditions: Conditions) -> World:
         world.invariants.require_progress(world.honest, healed, conditions)
     except BaseException as error:
         error.add_note(f"seed {conditions.seed}, nodes {conditions.nodes}: {conditions}")
-        error.add_note(f"python -m testnet.simulate --seed {conditions.seed}")
+        error.add_note(_replay_command(conditions))
         raise
     return world
+
+
+def _replay_command(conditions: Conditions) -> str:
+    """What lives through a drawn world again; villains of one kind may have been asked for."""
+    command = f"python -m testnet.simulate --seed {conditions.seed} --nodes {conditions.nodes}"
+    kinds = set(conditions.villains.values())
+    return f"{command} --villain {kinds.pop()}" if len(kinds) == 1 else command

@@ -6,16 +6,24 @@ import pytest
 
 from testnet.simulate.conditions import VILLAINS, Conditions, Fault, draw_conditions
 from testnet.simulate.figures import world_figures
+from testnet.simulate.villains import KINDS
 from testnet.simulate.world import World, run_world
 
+COURIERS = ["silent", "withholder", "replayer", "splitter", "hoarder", "latecomer"]
+"""Villains whose every word is true."""
 
-@pytest.mark.parametrize("seed", range(16))
+
+def test_every_villain_can_be_drawn() -> None:
+    assert tuple(KINDS) == VILLAINS
+
+
+@pytest.mark.parametrize("seed", range(8))
 def test_drawn_worlds_keep_every_promise(seed: int) -> None:
     run_world(draw_conditions(seed))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1000, 1150))
+@pytest.mark.parametrize("seed", [*range(8, 16), *range(1000, 1150)])
 def test_many_drawn_worlds_keep_every_promise(seed: int) -> None:
     run_world(draw_conditions(seed))
 
@@ -24,6 +32,30 @@ def test_many_drawn_worlds_keep_every_promise(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_drawn_worlds_of_seven_keep_every_promise(seed: int) -> None:
     run_world(draw_conditions(seed, nodes=7))
+
+
+@pytest.mark.parametrize("villainy", VILLAINS)
+@pytest.mark.parametrize("seed", range(2))
+def test_drawn_worlds_of_one_villainy_keep_every_promise(seed: int, villainy: str) -> None:
+    run_world(draw_conditions(seed, villainy=villainy))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("villainy", VILLAINS)
+@pytest.mark.parametrize(("seed", "nodes"), [*((s, 4) for s in range(2, 12)), (12, 7), (13, 7)])
+def test_many_drawn_worlds_of_one_villainy_keep_every_promise(
+    seed: int, nodes: int, villainy: str
+) -> None:
+    run_world(draw_conditions(seed, nodes, villainy))
+
+
+def test_asking_for_the_villainy_that_a_seed_draws_anyway_changes_nothing() -> None:
+    drawn = [draw_conditions(seed) for seed in range(16)]
+    hostile = [conditions for conditions in drawn if conditions.villains]
+    assert hostile
+    for conditions in hostile:
+        [villainy] = conditions.villains.values()
+        assert draw_conditions(conditions.seed, villainy=villainy) == conditions
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3])
@@ -45,10 +77,17 @@ def test_a_villain_below_a_third_stops_nobody(villainy: str) -> None:
     assert world_figures(world)["height"] >= 15
 
 
-@pytest.mark.parametrize("villainy", ["equivocator", "finalizer"])
+@pytest.mark.parametrize("villainy", ["equivocator", "doubledealer", "finalizer"])
 def test_conflicting_votes_become_evidence(villainy: str) -> None:
     world = run_world(Conditions(villains={1: villainy}, duration_ms=8_000, heal_ms=3_000))
     assert world.invariants.evidence
+
+
+@pytest.mark.parametrize("villainy", COURIERS)
+def test_who_signs_nothing_false_leaves_no_proof(villainy: str) -> None:
+    world = run_world(Conditions(villains={1: villainy}, duration_ms=8_000, heal_ms=3_000))
+    assert not world.invariants.evidence
+    assert not world.invariants.refusals
 
 
 def test_the_pace_of_a_healthy_network() -> None:
