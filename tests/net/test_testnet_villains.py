@@ -200,7 +200,7 @@ async def check_refusals(client: Client, task: TaskId, commit: CommitUpdate) -> 
     assert await refusal(client, villain, replace(commit, round=1)) == "unknown_round"
     assert await refusal(client, villain, replace(commit, task=ZERO_HASH)) == "unknown_task"
     assert await refusal(client, villain, reveal) == "round_not_yet"
-    assert await refusal(client, villain, attest) == "round_not_yet"
+    assert await refusal(client, villain, attest) == "not_on_panel"
     assert await refusal(client, nobody, commit) == "not_seated"
 
 
