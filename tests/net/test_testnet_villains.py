@@ -97,6 +97,8 @@ VILLAINS = [
 TWINS = [Villain(name, fixed(ZEROS), "update_duplicate") for name in ("twin", "other twin")]
 """The same sound update twice: the first seat's counts."""
 EVERYBODY = [*VILLAINS, *TWINS]
+BYSTANDER = Villain("bystander", None, "")
+"""Has coins and no seat."""
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +143,7 @@ async def join_villains(standing: Standing, client: Client) -> bytes:
         liar = (await last.status()).validator
     assert liar is not None
     treasury = load_keystore(standing.layout.wallet("treasury"), None)
-    funding = [Transfer(villain.key.address, FUNDS) for villain in EVERYBODY]
+    funding = [Transfer(villain.key.address, FUNDS) for villain in (*EVERYBODY, BYSTANDER)]
     *_, last_id = await client.sender(treasury).send_all(funding)
     await client.wait(last_id)
     offer = RegisterWorker(liar, 1, (JobKind.TRAIN,))
@@ -201,7 +203,8 @@ async def check_refusals(client: Client, task: TaskId, commit: CommitUpdate) -> 
     assert await refusal(client, villain, replace(commit, task=ZERO_HASH)) == "unknown_task"
     assert await refusal(client, villain, reveal) == "round_not_yet"
     assert await refusal(client, villain, attest) == "not_on_panel"
-    assert await refusal(client, nobody, commit) == "not_seated"
+    assert await refusal(client, nobody, commit) == "funds_insufficient"
+    assert await refusal(client, BYSTANDER, commit) == "not_seated"
 
 
 async def refusal(client: Client, villain: Villain, action: Action) -> str:
